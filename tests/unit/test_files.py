@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline import files
+
+
+def test_a_failed_write_leaves_neither_target_nor_temporary(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), files.atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_overwrite_keeps_the_old_content(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    files.write_text(target, "old")
+    with pytest.raises(RuntimeError), files.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+
+
+def test_text_has_the_same_bytes_on_every_system(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a.txt", "ä\nb\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa4\nb\n"
+
+
+def test_the_temporary_name_is_short_and_recognised(tmp_path: Path) -> None:
+    name = "x" * 250 + ".png"
+    with files.atomic_path(tmp_path / name) as temporary:
+        assert files.is_temporary(temporary.name)
+        assert temporary.suffix == ".png"
+        temporary.write_bytes(b"1")
+    assert (tmp_path / name).read_bytes() == b"1"
+    assert not files.is_temporary("part.of.something.png")
+
+
+def test_link_shares_the_inode_and_replaces_another_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "sub" / "b"
+    source.write_text("a")
+    files.link(source, target)
+    files.link(source, target)
+    assert target.samefile(source)
+    other = tmp_path / "c"
+    other.write_text("c")
+    files.link(source, other)
+    assert other.samefile(source)
+
+
+def test_link_copies_where_the_file_system_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "a").write_text("a")
+    files.link(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "a"
+    assert not (tmp_path / "b").samefile(tmp_path / "a")
+
+
+def test_copy_does_not_take_over_read_only_permissions(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "a").chmod(0o400)
+    files.copy(tmp_path / "a", tmp_path / "b")
+    assert os.access(tmp_path / "b", os.W_OK)
+
+
+def test_walk_finds_nested_files(tmp_path: Path) -> None:
+    for name in ("a", "x/b", "x/y/c"):
+        files.write_text(tmp_path / name, name)
+    assert sorted(Path(entry.path).relative_to(tmp_path).as_posix() for entry in files.walk(tmp_path)) == ["a", "x/b", "x/y/c"]
