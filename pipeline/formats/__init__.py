@@ -1,0 +1,116 @@
+"""Label formats; one module a format, found by listing this folder.
+
+A format module has:
+
+    class Options(StageParams)                       what `annotate.options` may hold
+    def detect(files) -> Evidence | None             whether the tree looks like this format, and what says so
+    def read(files, ledger, options) -> Labels       report what the label files say; resolve, clip and repair nothing
+    def write(dataset, images_folder, out) -> None   a folder that `read` and the format's own tools understand
+
+Its docstring names the specification (URL), units, axis origin and quirks; the first line says what marks the format.
+`read` collects every label file that cannot be parsed in `Labels.malformed` rather than stopping at the first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pydantic import ValidationError
+
+from pipeline.errors import DataError, ParamsError, did_you_mean
+from pipeline.labels import Labels
+from pipeline.ledger import Ledger
+from pipeline.stage import StageParams
+
+if TYPE_CHECKING:
+    from pipeline.dataset import Dataset
+    from pipeline.fileset import FileSet
+
+
+class Strength(IntEnum):
+    """How sure a format is that a tree is its own: files that could be others' too, its label files, or a file that declares it."""
+
+    GUESS = 1
+    LABELS = 2
+    DECLARED = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    strength: Strength
+    reason: str
+
+
+class Format(Protocol):
+    __doc__: str | None
+    Options: type[StageParams]
+
+    def detect(self, files: FileSet) -> Evidence | None: ...
+
+    def read(self, files: FileSet, ledger: Ledger, options: Any) -> Labels: ...
+
+    def write(self, dataset: Dataset, images_folder: Path, out: Path) -> None: ...
+
+
+def names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def load(name: str) -> Format:
+    """The module of a format.
+
+    Raises:
+        ParamsError: there is none of that name.
+    """
+    if name not in names():
+        raise ParamsError(f"annotate.format: there is no label format '{name}'", did_you_mean(name, ("auto", *names())))
+    return cast(Format, importlib.import_module(f"{__name__}.{name}"))
+
+
+def options(name: str, values: Mapping[str, object]) -> StageParams:
+    """The options of a format, checked.
+
+    Raises:
+        ParamsError: an option it does not have, or of the wrong type; all of them at once.
+    """
+    model = load(name).Options
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [f"annotate.options.{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        known = ", ".join(model.model_fields) or "none"
+        raise ParamsError(f"annotate.options does not fit the format '{name}'", f"Its options: {known}.", problems) from error
+
+
+def describe() -> str:
+    """One line a format: its name and what marks it."""
+    return "\n".join(f"  {name}: {(load(name).__doc__ or '').strip().splitlines()[0]}" for name in names())
+
+
+def choose(files: FileSet) -> tuple[str, str]:
+    """The format of a tree, by its content, and the reason.
+
+    Raises:
+        DataError: none fits, or two fit equally well.
+    """
+    found = [(name, evidence) for name in names() if (evidence := load(name).detect(files))]
+    if not found:
+        raise DataError(
+            f"There are {len(files.photos)} images but no labels in a known format in {files.root}",
+            f"Known formats:\n{describe()}\nLabels may also lie in a folder beside the images: collect their common parent.",
+        )
+    best = max(evidence.strength for _, evidence in found)
+    leading = [(name, evidence) for name, evidence in found if evidence.strength == best]
+    if len(leading) > 1:
+        raise DataError(
+            f"{files.root} holds labels in {len(leading)} formats, and nothing says which to use",
+            f"Set annotate.format to {' or '.join(name for name, _ in leading)}.",
+            [f"{name}: {evidence.reason}" for name, evidence in leading],
+        )
+    return leading[0][0], leading[0][1].reason

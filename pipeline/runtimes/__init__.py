@@ -1,0 +1,166 @@
+"""How a model runs; one module a runtime.
+
+A runtime module has:
+
+    REQUIRES = Requires(...)                                   what must be installed to run it, and to make its files
+    SUFFIX = ".onnx"                                           by which its files are known
+    PRECISIONS = ("fp32", ...)                                 what `export` can make; empty where there is nothing to export
+    def export(weights, out, options) -> Path                  make the artifact in folder `out`, atomically
+    def load(path, device, options) -> Detector                load it; the result is all that anybody sees of a runtime
+    def unavailable() -> str                                   optional: why this machine cannot make or run it, "" when it can.
+                                                               For hardware, not for packages: those are `REQUIRES`
+    def leave_instructions(weights, out, options) -> str       optional: what a machine that can needs is put in `out`
+
+A runtime is judged by what its `Detector` returns. Heavy libraries are imported inside the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from pipeline import plugins
+from pipeline.errors import MissingDependency, ParamsError, UsageError, did_you_mean
+from pipeline.inference import Thresholds
+
+ALIASES = {
+    "pt": "pytorch",
+    "torch": "pytorch",
+    "ort": "onnx",
+    "onnxruntime": "onnx",
+    "tflite": "litert",
+    "tensorrt": "engine",
+    "trt": "engine",
+}
+DEFAULT_CACHE = Path(".cache")
+
+
+@dataclass(frozen=True)
+class Requires:
+    """Importable modules, and the extra that brings them.
+
+    Attributes:
+        extra: `pip install "yolo-pipeline[<extra>]"`.
+        load: modules that running a file needs.
+        export: modules that making a file needs.
+    """
+
+    extra: str
+    load: tuple[str, ...]
+    export: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to run a model.
+
+    Attributes:
+        threads: CPU threads of one forward pass; 0 for every core this process may use.
+        thresholds: what counts as a detection.
+        imgsz: network input (height, width) for files that do not fix it; None for the size of the training.
+        batch: images per forward pass, for files that do not fix it.
+        rectangular: leave out padding, for files that allow it.
+        cache: where ultralytics may keep its settings.
+    """
+
+    threads: int = 0
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    imgsz: tuple[int, int] | None = None
+    batch: int = 1
+    rectangular: bool = False
+    cache: Path = DEFAULT_CACHE
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to make.
+
+    Attributes:
+        imgsz: network input (height, width) in pixels, multiples of 32.
+        precision: one of the module's `PRECISIONS`.
+        batch: images per forward pass; the largest number when `dynamic`.
+        dynamic: let batch and input size vary at run time, where the format can.
+        opset: ONNX operator set; None for the newest one that every consumer reads.
+        simplify: fold constants and fuse in the ONNX graph.
+        calibration: images that int8 takes its value ranges from; they must come from the training split.
+        cache: where ultralytics may keep its settings.
+    """
+
+    imgsz: tuple[int, int]
+    precision: str = "fp32"
+    batch: int = 1
+    dynamic: bool = False
+    opset: int | None = None
+    simplify: bool = True
+    calibration: tuple[Path, ...] = ()
+    cache: Path = DEFAULT_CACHE
+
+
+def names() -> list[str]:
+    """Every runtime, sorted."""
+    return plugins.names(__name__)
+
+
+def resolve_name(name: str) -> str:
+    """The runtime that a user's word means: `tflite` is `litert`, `tensorrt` is `engine`.
+
+    Raises:
+        UsageError: no runtime has that name; the nearest one is named.
+    """
+    resolved = ALIASES.get(name.lower(), name.lower())
+    if resolved not in names():
+        raise UsageError(f"Unknown format '{name}'.", did_you_mean(name, [*names(), *ALIASES]))
+    return resolved
+
+
+def module(name: str) -> ModuleType:
+    """The module of a runtime, by its name or an alias."""
+    return plugins.load(__name__, resolve_name(name))
+
+
+def for_file(path: Path) -> ModuleType:
+    """The runtime that runs a model file.
+
+    Raises:
+        UsageError: the suffix belongs to no runtime.
+    """
+    by_suffix = {module(name).SUFFIX: name for name in names()}
+    suffix = next((suffix for suffix in by_suffix if path.name.endswith(suffix)), None)
+    if suffix is None:
+        raise UsageError(f"{path}: no runtime runs such a file.", f"Known: {', '.join(sorted(by_suffix))}.")
+    return module(by_suffix[suffix])
+
+
+def exportable() -> list[str]:
+    """The runtimes that files can be made for."""
+    return [name for name in names() if module(name).PRECISIONS]
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Raise ParamsError unless a runtime can be exported in a precision."""
+    supported = module(name).PRECISIONS
+    if not supported:
+        raise ParamsError(f"'{name}' is what an export starts from.", f"Formats: {', '.join(exportable())}.")
+    if precision not in supported:
+        raise ParamsError(f"{name} cannot be exported as {precision}.", f"{name} supports {', '.join(supported)}.")
+
+
+def require(name: str, purpose: Literal["load", "export"]) -> None:
+    """Raise MissingDependency, naming the extra, unless everything is installed. Imports nothing."""
+    requires: Requires = module(name).REQUIRES
+    missing = missing_modules((*requires.load, *(requires.export if purpose == "export" else ())))
+    if missing:
+        verb = "run" if purpose == "load" else "export to"
+        raise MissingDependency(
+            f"To {verb} {name}, {' and '.join(missing)} must be installed.",
+            f'pip install "yolo-pipeline[{requires.extra}]"',
+        )
+
+
+def missing_modules(modules: Iterable[str]) -> list[str]:
+    """Those of `modules` that are not installed."""
+    return [name for name in modules if util.find_spec(name) is None]

@@ -1,0 +1,62 @@
+"""Where images come from; one module a source.
+
+A source module has:
+
+    class Options(StageParams)                                    what `collect.options` may hold
+    def fingerprint(location, options, seed, context) -> str      what the source holds now, without fetching it
+    def fetch(location, options, seed, out, context) -> Fetched   bring the files to `out` (atomically; whole files may be there
+                                                                  already from a run that was killed)
+
+`location` is what `collect.source` says after the source's name (`sample` has none), or the path itself for a folder or archive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from pipeline.ledger import Ledger
+from pipeline.paths import is_image
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one collected file came from.
+
+    Attributes:
+        path: relative POSIX path below `out`.
+        origin: URL, path inside an archive, or path on disk it was copied from.
+        group: files of one video, burst or scene bear the same name; "" when the source does not know.
+    """
+
+    path: str
+    origin: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a source brought.
+
+    Attributes:
+        files: one `Origin` a file, all of them, sorted by path.
+        license: as the source states it; "" when it does not.
+        homepage: where it can be looked up.
+        description: one line for the report.
+    """
+
+    files: list[Origin]
+    license: str = ""
+    homepage: str = ""
+    description: str = ""
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+_LABEL_SUFFIXES = frozenset(
+    {".txt", ".xml", ".json", ".jsonl", ".ndjson", ".csv", ".yaml", ".yml", ".names", ".data", ".parquet", ".tfrecord", ".record"}
+)
+
+
+def is_wanted(path: str) -> bool:
+    """Whether a file is an image or may hold labels, by its suffix."""
+    return is_image(path) or PurePosixPath(path).suffix.lower() in _LABEL_SUFFIXES
