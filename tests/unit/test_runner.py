@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import files, params, runner
+from pipeline.errors import DataError, UsageError
+from pipeline.runner import Outcome, Runner, Step
+from pipeline.stage import Advance, Context, Stage, StageParams
+from pipeline.store import Store
+
+
+class Words(StageParams):
+    word: str = "a"
+    upper: bool = False
+
+
+class Silent:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.started_stages: list[str] = []
+        self.warnings: list[str] = []
+
+    def plan(self, steps: Any) -> None: ...
+    def started(self, step: Step) -> None:
+        self.started_stages.append(step.stage)
+
+    def finished(self, outcome: Outcome) -> None: ...
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Advance]:
+        yield lambda n=1, **info: None
+
+
+def write(inputs: Mapping[str, Path], values: Words, out: Path, context: Context) -> dict[str, Any]:
+    text = "".join((folder / "text").read_text() for folder in inputs.values()) + values.word
+    files.write_text(out / "text", text.upper() if values.upper else text)
+    return {"length": len(text), "previous": context.previous.name if context.previous else None}
+
+
+def stage(*inputs: str, **changes: Any) -> Stage:
+    return Stage(**{"inputs": inputs, "params": Words, "run": write, "version": 1, "root": "datasets", "summary": "", **changes})
+
+
+STAGES = {"a": stage(), "b": stage("a"), "c": stage("b"), "d": stage("a", "c")}
+
+
+class Bench:
+    """A workspace with toy stages."""
+
+    def __init__(self, folder: Path, stages: Mapping[str, Stage] = STAGES) -> None:
+        self.folder, self.stages = folder, dict(stages)
+        self.store = Store(folder, {name: stage.root for name, stage in stages.items()})
+        self.reporter = Silent()
+        (folder / "params.yaml").touch()
+
+    def runner(self, *overrides: str) -> Runner:
+        self.reporter = Silent()
+        loaded = params.load(self.folder / "params.yaml", self.stages, overrides)
+        return Runner(self.stages, loaded, self.store, self.reporter)
+
+    def run(self, *overrides: str, only: list[str] | None = None, forced: tuple[str, ...] = ()) -> list[str]:
+        """The stages that really ran."""
+        self.runner(*overrides).run(only or list(self.stages), forced)
+        return self.reporter.started_stages
+
+    def reasons(self, *overrides: str, forced: tuple[str, ...] = ()) -> dict[str, str]:
+        return {s.stage: "; ".join(s.reasons) for s in self.runner(*overrides).plan(list(self.stages), forced).steps if s.run}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_everything_runs_once_and_then_nothing(bench: Bench) -> None:
+    assert bench.run() == ["a", "b", "c", "d"]
+    assert (bench.store.resolve("d").path / "text").read_text() == "aaaaa"
+    assert bench.run() == []
+    assert [len(bench.store.versions(name)) for name in STAGES] == [1, 1, 1, 1]
+
+
+def test_a_changed_param_renews_what_lies_below(bench: Bench) -> None:
+    bench.run()
+    assert bench.reasons("b.word=x") == {"b": "word a → x", "c": "b v1 → v2", "d": "c v1 → v2"}
+    assert bench.run("b.word=x") == ["b", "c", "d"]
+
+
+def test_going_back_to_old_params_reuses_the_old_versions(bench: Bench) -> None:
+    bench.run()
+    bench.run("b.word=x")
+    assert bench.run() == []
+
+
+def test_equal_bytes_upstream_cut_the_rerun_off(bench: Bench) -> None:
+    bench.run("a.word=A")
+    # Another recipe of `a` with the same bytes: only `a` itself runs.
+    assert bench.run("a.word=a", "a.upper=true") == ["a"]
+    assert bench.store.resolve("a@v2").digest == bench.store.resolve("a@v1").digest
+
+
+def test_reasons_name_every_cause(bench: Bench) -> None:
+    assert bench.reasons()["a"] == "no version yet"
+    bench.run()
+    assert bench.reasons("a.word=x", "a.upper=true")["a"] == "word a → x; upper False → True"
+    assert bench.reasons(forced=("c",)) == {"c": "forced", "d": "c v1 → v2"}
+
+
+def test_code_library_and_external_changes_are_reasons(tmp_path: Path) -> None:
+    outside = {"photos": "1"}
+    stages = {"a": stage(external=lambda values, context: dict(outside), libraries=("numpy",))}
+    bench = Bench(tmp_path, stages)
+    bench.run()
+    assert bench.run() == []
+    outside["photos"] = "2"
+    assert bench.reasons() == {"a": "photos changed"}
+    outside["photos"] = "1"
+    bench.stages["a"] = stage(external=lambda values, context: dict(outside), libraries=("numpy",), version=2)
+    assert bench.reasons() == {"a": "the stage's code changed"}
+
+
+def test_force_runs_again_and_downstream_is_cut_off(bench: Bench) -> None:
+    bench.run()
+    assert bench.run(forced=("a",)) == ["a"]
+    assert len(bench.store.versions("a")) == 2
+
+
+def test_one_stage_uses_what_is_there_and_says_when_it_is_old(bench: Bench) -> None:
+    with pytest.raises(UsageError, match=r"b needs a, which has no version yet.*\n?.*run \.\.b"):
+        bench.run(only=["b"])
+    bench.run()
+    assert bench.run("c.word=x", only=["c"]) == ["c"]
+    assert bench.reporter.warnings == []
+    assert bench.run("a.word=z", "c.word=y", only=["c"]) == ["c"]
+    assert bench.reporter.warnings[0].startswith("a@v1 is used as it is")
+
+
+def test_previous_is_the_newest_of_the_same_params(bench: Bench) -> None:
+    bench.run()
+    bench.run("a.word=b")
+    assert bench.store.resolve("b").manifest["summary"]["previous"] == "v1"
+    assert bench.store.resolve("a").manifest["summary"]["previous"] is None
+
+
+def test_a_failing_stage_keeps_what_was_finished_before_it(tmp_path: Path) -> None:
+    def fail(*_: object) -> dict[str, Any]:
+        raise DataError("no")
+
+    bench = Bench(tmp_path, {"a": stage(), "b": stage("a", run=fail)})
+    with pytest.raises(DataError):
+        bench.run()
+    assert bench.store.latest("a") is not None
+    assert bench.store.latest("b") is None
+    bench.stages["b"] = stage("a")
+    assert bench.run() == ["b"]
+
+
+def test_preflight_stops_before_anything_runs(tmp_path: Path) -> None:
+    def refuse(values: Words) -> None:
+        raise UsageError("package missing")
+
+    bench = Bench(tmp_path, {"a": stage(), "b": stage("a", preflight=refuse)})
+    with pytest.raises(UsageError):
+        bench.run()
+    assert bench.store.latest("a") is None
+
+
+def test_selection_by_names_and_ranges() -> None:
+    assert runner.select([], STAGES) == ["a", "b", "c", "d"]
+    assert runner.select(["all"], STAGES) == ["a", "b", "c", "d"]
+    assert runner.select(["d", "a"], STAGES) == ["a", "d"]
+    assert runner.select(["b..c"], STAGES) == ["b", "c"]
+    assert runner.select(["..b", "d"], STAGES) == ["a", "b", "d"]
+    assert runner.select(["c.."], STAGES) == ["c", "d"]
+    with pytest.raises(UsageError, match="is empty"):
+        runner.select(["c..a"], STAGES)
+    with pytest.raises(UsageError, match="Did you mean"):
+        runner.select(["al"], {"alpha": stage()})
+
+
+def test_circles_and_unknown_inputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretend(stages: Mapping[str, Stage]) -> None:
+        monkeypatch.setattr(runner.plugins, "names", lambda package: list(stages))
+        monkeypatch.setattr(runner.plugins, "load", lambda package, name: type("module", (), {"STAGE": stages[name]}))
+
+    pretend({"a": stage("b"), "b": stage("a")})
+    with pytest.raises(UsageError, match="circle"):
+        runner.discover()
+    pretend({"a": stage("nope")})
+    with pytest.raises(UsageError, match="is no stage"):
+        runner.discover()
