@@ -1,0 +1,72 @@
+"""A folder of images and labels on this machine, as the user has it; nested folders are kept.
+
+The folder is only read. Its files are copied, not linked: an editor that writes in place would otherwise change a published
+version. Files that an earlier version already holds are hard-linked from there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from pipeline import files
+from pipeline.errors import DataError
+from pipeline.fingerprint import FolderIndex
+from pipeline.ledger import Ledger
+from pipeline.sources import Fetched, Origin, is_wanted
+from pipeline.stage import Context, StageParams
+from pipeline.store import CHECKSUMS, parse_checksums_file
+
+
+class Options(StageParams):
+    """A folder has no options."""
+
+
+def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
+    """The content of the folder: changes when any file is added, removed, renamed or edited."""
+    return FolderIndex(context.cache).digest(_folder(location, context))
+
+
+def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:
+    folder = _folder(location, context)
+    hashes = FolderIndex(context.cache).hashes(folder)
+    held = _held(context.previous)
+    ledger = Ledger()
+    origins: list[Origin] = []
+    with context.progress("copy", len(hashes)) as advance:
+        for path, digest in sorted(hashes.items()):
+            if not is_wanted(path):
+                ledger.add("file", "dropped", "neither_image_nor_label", path=path)
+            else:
+                _bring(folder / path, out / path, held.get(digest))
+                origins.append(Origin(path, path))
+            advance()
+    return Fetched(origins, description=f"the folder '{PurePosixPath(folder.as_posix()).name}'", ledger=ledger)
+
+
+def _folder(location: str, context: Context) -> Path:
+    folder = context.base / Path(location).expanduser()
+    workspace = context.cache.resolve().parent
+    if folder.is_dir() and workspace.is_relative_to(folder.resolve()):
+        raise DataError(
+            f"collect.source: the folder {folder} contains the workspace itself ({workspace}).",
+            "Put the images into a folder of their own, beside datasets/ and runs/.",
+        )
+    return folder
+
+
+def _held(previous: Path | None) -> dict[str, Path]:
+    """Hash → file of the version before, for everything it collected."""
+    if previous is None:
+        return {}
+    pairs = parse_checksums_file(previous / CHECKSUMS).items()
+    return {digest: previous / path for path, digest in pairs if path.startswith("files/")}
+
+
+def _bring(source: Path, target: Path, held: Path | None) -> None:
+    if os.path.lexists(target):
+        return  # brought by a run of the same recipe that was killed; files appear whole
+    if held is not None and held.exists():
+        files.link(held, target)
+    else:
+        files.copy(source, target)

@@ -1,0 +1,121 @@
+"""collect: bring raw images, and the labels that come with them, from a source into a versioned folder.
+
+The artifact holds `files/` (as the source has them, nested folders kept), `origins.jsonl` (where each file came from, its hash
+and size), `source.json` and the ledger. Sources are never modified.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from pipeline import files, plugins
+from pipeline import fingerprint as fingerprints
+from pipeline.errors import DataError, ParamsError, did_you_mean
+from pipeline.paths import is_image
+from pipeline.sources import Fetched
+from pipeline.stage import JSON, Context, Stage, StageParams
+
+PACKAGE = "pipeline.sources"
+
+
+class Params(StageParams):
+    source: str = Field(default="sample", min_length=1, description="a source's name, a folder, or a zip archive")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the chosen source")
+    license: str = Field(default="", description="the licence of the images, when the source does not state it")
+    seed: int = 0
+
+
+def resolve(source: str, context: Context) -> tuple[str, str]:
+    """(name of the source module, location) of what `collect.source` says.
+
+    `sample` and `name:location` name a source; anything else is a path.
+    """
+    known = plugins.names(PACKAGE)
+    name, _, location = source.partition(":")
+    if name in known:
+        return name, location.removeprefix("//")
+    path = context.base / Path(source).expanduser()
+    if path.is_dir():
+        return "folder", source
+    if path.is_file():
+        return "archive", source
+    raise DataError(
+        f"collect.source: '{source}' is neither a source nor an existing folder or archive (looked for {path}).",
+        did_you_mean(source, known),
+    )
+
+
+def _options(module: ModuleType, name: str, params: Params) -> StageParams:
+    try:
+        options: StageParams = module.Options.model_validate(params.options)
+    except ValidationError as error:
+        known = list(module.Options.model_fields)
+        problems = []
+        for details in error.errors():
+            key = ".".join(str(part) for part in details["loc"])
+            unknown = details["type"] == "extra_forbidden"
+            problems.append(f"collect.options.{key}: {'unknown key. ' + did_you_mean(key, known) if unknown else details['msg']}")
+        raise ParamsError(f"The options of source '{name}' cannot be used:", problems=problems) from error
+    return options
+
+
+def external(params: Params, context: Context) -> dict[str, str]:
+    name, location = resolve(params.source, context)
+    module = plugins.load(PACKAGE, name)
+    return {"source files": module.fingerprint(location, _options(module, name, params), params.seed, context)}
+
+
+def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
+    name, location = resolve(params.source, context)
+    module = plugins.load(PACKAGE, name)
+    fetched: Fetched = module.fetch(location, _options(module, name, params), params.seed, out / "files", context)
+    images = sum(is_image(origin.path) for origin in fetched.files)
+    if not images:
+        raise DataError(
+            f"{fetched.description or params.source} holds no images ({len(fetched.files)} other files).",
+            "Images are files with the suffix .jpg, .png, .bmp, .webp, .tif and the like.",
+        )
+    paths = [out / "files" / origin.path for origin in fetched.files]
+    with context.progress("hash", len(paths)) as advance:
+        hashes = fingerprints.of_files(paths, advance)
+    sizes = [path.stat().st_size for path in paths]
+    rows = zip(fetched.files, hashes, sizes, strict=True)
+    lines = (
+        {"path": origin.path, "origin": origin.origin, "group": origin.group, "hash": digest, "size": size}
+        for origin, digest, size in rows
+    )
+    files.write_text(out / "origins.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    about = {
+        "source": name,
+        "license": fetched.license or params.license or "unknown",
+        "homepage": fetched.homepage,
+        "description": fetched.description,
+    }
+    files.write_text(out / "source.json", json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+    fetched.ledger.write(out)
+    groups = {origin.group for origin in fetched.files if origin.group}
+    return {
+        **about,
+        "images": images,
+        "other_files": len(paths) - images,
+        "bytes": sum(sizes),
+        "groups": len(groups),
+        "ledger": fetched.ledger.counts(),
+    }
+
+
+STAGE = Stage(
+    inputs=(),
+    params=Params,
+    run=run,
+    version=1,
+    root="datasets",
+    summary="bring images and labels from a source into a versioned folder",
+    external=external,
+)

@@ -1,0 +1,105 @@
+"""split: put every image on one side, train, val or test, without leakage.
+
+Images of one group (a video, burst or scene, near-duplicates) never straddle a split. Classes are stratified by boxes. A photo
+keeps its side when others are added: sides are taken over from the version before that had the same params.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.stage import JSON, Context, Stage, StageParams
+
+Criterion = Literal["source", "folder", "duplicates"]
+
+
+class Fractions(StageParams):
+    train: float = Field(default=0.7, gt=0, le=1)
+    val: float = Field(default=0.15, ge=0, lt=1)
+    test: float = Field(default=0.15, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Fractions:
+        total = self.train + self.val + self.test
+        if not math.isclose(total, 1, abs_tol=1e-6):
+            raise ValueError(f"train + val + test must be 1, got {total:g}")
+        return self
+
+
+class Params(StageParams):
+    fractions: Fractions = Field(default_factory=Fractions)
+    given: Literal["keep", "ignore"] = Field(default="keep", description="what to do with a split that the labels bring")
+    group_by: list[Criterion] = Field(default=["source", "duplicates"], description="what joins images into a group")
+    group_pattern: str = Field(default="", description="regular expression; images whose path matches alike stay together")
+    duplicate_distance: int = Field(default=3, ge=0, le=16, description="bits in which near-duplicates' hashes may differ")
+    stable: bool = Field(default=True, description="images keep the side they had in the version before")
+    seed: int = 0
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        import re
+
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
+    from pipeline import splitting
+    from pipeline.dataset import Dataset
+    from pipeline.files import link
+    from pipeline.ledger import Ledger
+
+    source = inputs["preprocess"]
+    dataset = Dataset.load(source)
+    ledger = Ledger()
+    groups = splitting.group_images(dataset, params.group_by, params.group_pattern, params.duplicate_distance)
+    sides = splitting.divide(dataset, groups, params, context.previous if params.stable else None, ledger)
+    images = dataset.images.assign(split=sides, group_id=dataset.images["path"].to_numpy()[groups])
+    result = Dataset(dataset.class_names, images, dataset.boxes)
+    with context.progress("link", len(images)) as advance:
+        for path in images["path"]:
+            link(source / "images" / path, out / "images" / path)
+            advance()
+    result.save(out)
+    ledger.write(out)
+    counts = ledger.counts()
+    straddling = sum(number for reason, number in counts.items() if reason.endswith("straddles_given_split"))
+    if straddling:
+        context.warn(
+            f"the given split puts {straddling} images on another side than images of the same group or near-duplicates of them: "
+            "test figures will be too good. See ledger.jsonl; `split.given: ignore` splits anew."
+        )
+    wanted = [side for side in ("train", "val", "test") if getattr(params.fractions, side) > 0]
+    if empty := [side for side in wanted if side not in set(sides)]:
+        context.warn(
+            f"the given split has no {' and no '.join(empty)} images, which later stages need. "
+            "`split.given: ignore` splits anew; `evaluate.split: val` evaluates on val."
+        )
+    return {
+        **result.counts(),
+        "splits": {side: part for side in ("train", "val", "test") if (part := result.of_split(side).counts())["images"]},
+        "groups": len(set(groups.tolist())),
+        "largest_group": int(splitting.group_sizes(groups).max()),
+        "leaking_images": straddling,
+        "continues": context.previous.name if context.previous and params.stable else "",
+        "ledger": counts,
+    }
+
+
+STAGE = Stage(
+    inputs=("preprocess",),
+    params=Params,
+    run=run,
+    version=1,
+    root="datasets",
+    summary="put every image on one side, without leakage",
+)

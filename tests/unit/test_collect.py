@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DataError, ParamsError
+from pipeline.ledger import read as read_ledger
+from pipeline.sources import archive
+from pipeline.stage import Context
+from pipeline.stages import collect
+from pipeline.stages.collect import Params
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    (tmp_path / "workspace").mkdir()
+    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for name in ("a.JPG", "sub dir/ä.png", "sub dir/ä.txt", "b/a.JPG", "notes.docx", ".hidden/x.jpg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def run(source: str, out: Path, context: Context, **params: object) -> dict[str, object]:
+    return collect.run({}, Params.model_validate({"source": source, **params}), out, context)
+
+
+def collected(out: Path) -> set[str]:
+    return {path.relative_to(out / "files").as_posix() for path in (out / "files").rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_copied_with_its_sub_folders_and_never_touched(photos: Path, tmp_path: Path, context: Context) -> None:
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in photos.rglob("*")}
+    summary = run("photos", tmp_path / "out", context, license="CC0")
+    assert collected(tmp_path / "out") == {"a.JPG", "b/a.JPG", "sub dir/ä.png", "sub dir/ä.txt"}
+    assert summary["images"] == 3
+    assert summary["license"] == "CC0"
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in photos.rglob("*")} == before
+    assert not (tmp_path / "out" / "files" / "a.JPG").samefile(photos / "a.JPG")
+    assert [(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")] == [("notes.docx", "neither_image_nor_label")]
+
+
+def test_origins_tell_hash_and_size(photos: Path, tmp_path: Path, context: Context) -> None:
+    run("photos", tmp_path / "out", context)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "origins.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["path"] for row in rows] == ["a.JPG", "b/a.JPG", "sub dir/ä.png", "sub dir/ä.txt"]
+    assert all(len(row["hash"]) == 64 and row["size"] > 0 for row in rows)
+
+
+def test_a_change_in_the_folder_changes_the_fingerprint(photos: Path, context: Context) -> None:
+    params = Params(source="photos")
+    first = collect.external(params, context)
+    assert collect.external(params, context) == first
+    (photos / "new.jpg").write_text("new")
+    assert collect.external(params, context) != first
+
+
+def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
+    with pytest.raises(DataError, match="Did you mean 'sample'"):
+        collect.resolve("smaple", context)
+    assert collect.resolve("sample", context) == ("sample", "")
+    assert collect.resolve("folder:photos", context) == ("folder", "photos")
+    assert collect.resolve("./photos", context)[0] == "folder"
+
+
+def test_unknown_options_are_named(photos: Path, context: Context, tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"collect\.options\.imges: unknown key. Did you mean 'images'"):
+        run("sample", tmp_path / "out", context, options={"imges": 3})
+
+
+def test_a_folder_without_images_and_the_workspace_itself_are_refused(tmp_path: Path, context: Context) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    with pytest.raises(DataError, match="holds no images"):
+        run("texts", tmp_path / "out", context)
+    with pytest.raises(DataError, match="contains the workspace"):
+        run(".", tmp_path / "out", context)
+
+
+def test_unchanged_files_are_linked_from_the_version_before(photos: Path, tmp_path: Path, context: Context) -> None:
+    from dataclasses import replace
+
+    from pipeline import files
+    from pipeline.fingerprint import checksums_text, of_file
+
+    previous = tmp_path / "v1"
+    run("photos", previous, context)
+    paths = [path for path in previous.rglob("*") if path.is_file()]
+    hashes = {path.relative_to(previous).as_posix(): of_file(path) for path in paths}
+    files.write_text(previous / "checksums.b3", checksums_text(hashes))
+    (photos / "a.JPG").write_text("changed")
+    (photos / "b" / "a.JPG").rename(photos / "b" / "renamed.jpg")
+    run("photos", tmp_path / "v2", replace(context, previous=previous))
+    assert (tmp_path / "v2/files/b/renamed.jpg").samefile(previous / "files/b/a.JPG")
+    assert (tmp_path / "v2/files/a.JPG").read_text() == "changed"
+    assert (previous / "files/a.JPG").read_text() == "a.JPG"
+
+
+# ---------------------------------------------------------------- archives
+
+
+def pack(path: Path, entries: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in entries.items():
+            packed.writestr(name, data)
+    return path
+
+
+def test_a_zip_is_unpacked_with_its_folders(tmp_path: Path, context: Context) -> None:
+    pack(
+        tmp_path / "d.zip",
+        {"train/a.jpg": b"1", "train/a.txt": b"2", "__MACOSX/._a.jpg": b"3", "doc.pdf": b"4", "w\\b.jpg": b"5"},
+    )
+    summary = run("d.zip", tmp_path / "out", context)
+    assert collected(tmp_path / "out") == {"train/a.jpg", "train/a.txt", "w/b.jpg"}
+    assert summary["images"] == 2
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "C:/a.jpg", "a/../../b.jpg", "..\\a.jpg"])
+def test_no_path_leaves_the_folder(tmp_path: Path, context: Context, name: str) -> None:
+    pack(tmp_path / "d.zip", {name: b"1", "ok.jpg": b"2"})
+    with pytest.raises(DataError, match="leads out of the folder"):
+        run("d.zip", tmp_path / "out", context)
+    assert not (tmp_path / "out" / "files").exists()
+
+
+def test_links_bombs_and_colliding_names_are_refused(tmp_path: Path, context: Context) -> None:
+    link = zipfile.ZipInfo("link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "links.zip", "w") as packed:
+        packed.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match="link or a device"):
+        run("links.zip", tmp_path / "out", context)
+    pack(tmp_path / "bomb.zip", {"a.jpg": bytes(archive.MAX_RATIO * 2**20 + 2**24)})
+    with pytest.raises(DataError, match="bomb"):
+        run("bomb.zip", tmp_path / "out", context)
+    pack(tmp_path / "case.zip", {"a.jpg": b"1", "A.JPG": b"2"})
+    with pytest.raises(DataError, match="upper and lower case"):
+        run("case.zip", tmp_path / "out", context)
+
+
+def test_damaged_archives_are_data_errors(tmp_path: Path, context: Context) -> None:
+    whole = pack(tmp_path / "d.zip", {"a.jpg": bytes(range(256)) * 40}).read_bytes()
+    for name, data in {
+        "cut.zip": whole[: len(whole) // 2],
+        "html.zip": b"<html>",
+        "flip.zip": whole[:60] + b"\xff\xff" + whole[62:],
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match="damaged"):
+            run(name, tmp_path / f"out-{name}", context)
+
+
+def test_the_seed_and_options_are_part_of_the_fingerprint_of_the_sample(context: Context) -> None:
+    prints = {
+        collect.external(Params.model_validate(values), context)["source files"]
+        for values in ({}, {"seed": 1}, {"options": {"images": 100}})
+    }
+    assert len(prints) == 3
