@@ -1,0 +1,134 @@
+"""The command line: `python -m pipeline COMMAND …`. Parses, calls, prints, and turns errors into exit codes.
+
+Nothing heavy is imported here: `run` with nothing to do must end in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline import __version__, commands
+from pipeline.commands import Options
+from pipeline.console import Console
+from pipeline.errors import ArtifactError, PipelineError, UsageError, did_you_mean
+
+_DISK = {
+    errno.ENOSPC: (
+        "the disk is full",
+        "Free some space (`python -m pipeline gc` lists what is not needed), then run the same command.",
+    ),
+    errno.EROFS: ("the file system is read-only", "Choose another --workspace, or make it writable."),
+    errno.EACCES: ("permission denied", "Check who owns the folder, or choose another --workspace."),
+    errno.EPERM: ("not permitted", "Check who owns the folder, or choose another --workspace."),
+    errno.EDQUOT if hasattr(errno, "EDQUOT") else -1: (
+        "the disk quota is used up",
+        "Free some space, then run the same command.",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (see errors.py)."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console(as_json="--json" in argv, quiet="--quiet" in argv)
+    try:
+        options = _parse(argv)
+        command: Callable[[Options, Console], int] = options.command
+        return command(options, console)
+    except PipelineError as error:
+        return _fail(error, console)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `… | head` closed the pipe; without this the interpreter complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in _DISK:
+            what, hint = _DISK[error.errno]
+            return _fail(ArtifactError(f"{error.filename or options.workspace}: {what}.", hint), console)
+        return _bug()
+    except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
+        return _bug()
+
+
+def _fail(error: PipelineError, console: Console) -> int:
+    print(console.style("error: ", "red", "bold") + str(error), file=sys.stderr, flush=True)
+    if console.as_json:
+        document = {"message": error.message, "hint": error.hint, "problems": error.problems, "exit_code": error.exit_code}
+        console.json({"error": document})
+    return error.exit_code
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print("This is a bug in yolo-pipeline; please report the lines above and the command.", file=sys.stderr)
+    return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(message, f"See `{self.prog} --help`.")
+
+
+def _parse(argv: list[str]) -> Options:
+    parser, names = _build_parser()
+    first = next((word for word in argv if not word.startswith("-")), None)
+    if first is not None and first not in names:
+        raise UsageError(f"Unknown command '{first}'.", did_you_mean(first, names))
+    options = parser.parse_args(argv, namespace=Options())
+    if not hasattr(options, "command"):
+        parser.print_help()
+        raise SystemExit(2)
+    return options
+
+
+def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    common = _Parser(add_help=False)
+    common.add_argument("--params", type=Path, metavar="FILE", help="the params file (default: params.yaml)")
+    common.add_argument("--workspace", type=Path, metavar="DIR", help="where datasets/ and runs/ live (default: here)")
+    common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="e.g. train.epochs=20")
+    common.add_argument("--json", action="store_true", help="print one JSON document to stdout")
+    common.add_argument("--quiet", action="store_true", help="print results and errors only")
+
+    parser = _Parser(prog="python -m pipeline", description="From photos and labels to a detector you can trust.")
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, function: Callable[[Options, Console], int], text: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=text, description=text, parents=[common])
+        sub.set_defaults(command=function)
+        return sub
+
+    run = add("run", commands.run, "run stages; what is up to date is reused")
+    run.add_argument("words", nargs="*", metavar="STAGE", help="all, names, ranges (preprocess..train), or key=value")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument("--force", action="append", default=[], metavar="STAGE", help="run this stage even if it is up to date")
+    add("status", commands.status, "which stages are up to date, and why others are not").add_argument(
+        "words", nargs="*", metavar="KEY=VALUE", help=argparse.SUPPRESS
+    )
+    versions = add("versions", commands.versions, "list versions")
+    versions.add_argument("stage", nargs="?", metavar="STAGE")
+    show = add("show", commands.show, "manifest, counts, metrics and files of a version")
+    show.add_argument("version", metavar="STAGE[@vN]")
+    diff = add("diff", commands.diff, "params, inputs, counts and metrics of two versions side by side")
+    diff.add_argument("first", metavar="STAGE@v2")
+    diff.add_argument("second", metavar="STAGE@v3")
+    verify = add("verify", commands.verify, "check versions against the hashes in their manifests")
+    verify.add_argument("version", nargs="?", metavar="STAGE[@vN]")
+    gc = add("gc", commands.gc, "list versions that nothing needs any more, and delete them if you agree")
+    gc.add_argument("--yes", action="store_true", help="do not ask")
+    tag = add("tag", commands.tag, "name a version, which also protects it from gc")
+    tag.add_argument("version", metavar="STAGE@vN")
+    tag.add_argument("name", metavar="NAME")
+    add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
+    init = add("init", commands.init, "make a new project with a commented params.yaml")
+    init.add_argument("folder", type=Path, metavar="DIR")
+    return parser, list(subparsers.choices)

@@ -1,0 +1,167 @@
+"""What a person sees: tables, plan lines, progress bars. Together with cli.py the only place that prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from pipeline.runner import Outcome, Step
+from pipeline.stage import Advance
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_QUIET_INTERVAL_S = 15.0
+
+
+class Console:
+    """Prints to stdout; with `as_json` everything for people goes to stderr and stdout gets one JSON document.
+
+    Implements the runner's `Reporter`.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self._quiet = quiet
+        self._stream: TextIO = sys.stderr if as_json else sys.stdout
+        self._color = self._stream.isatty() and "NO_COLOR" not in os.environ
+        self._position = (0, 0)
+        for stream in (sys.stdout, sys.stderr):
+            # Windows consoles and pipes may not know our characters; a missing glyph must not end a run.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+
+    def style(self, text: str, *styles: str) -> str:
+        if not self._color or not styles:
+            return text
+        return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
+
+    def say(self, text: str = "", *styles: str) -> None:
+        if not self._quiet:
+            print(self.style(text, *styles), file=self._stream, flush=True)
+
+    def json(self, document: object) -> None:
+        print(json.dumps(document, indent=1, ensure_ascii=False, default=str), flush=True)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Left-aligned columns; the header is dimmed."""
+        texts = [[str(cell) for cell in row] for row in rows]
+        widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
+        self.say("  " + "  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip(), "dim")
+        for row in texts:
+            self.say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    # ---------------------------------------------------------------- Reporter
+
+    def plan(self, steps: Sequence[Step]) -> None:
+        self.say("plan", "bold")
+        width = max(len(step.stage) for step in steps)
+        for step in steps:
+            name = step.stage.ljust(width)
+            if step.run:
+                self.say(f"  {name}  {self.style('run  ', 'yellow')}  because {'; '.join(step.reasons)}")
+            else:
+                version = step.version.name if step.version else ""
+                self.say(f"  {name}  {self.style('reuse', 'green')}  {version}")
+        self._position = (0, len(steps))
+
+    def started(self, step: Step) -> None:
+        self.say(f"\n{self._count()} {self.style(step.stage, 'bold')}")
+
+    def finished(self, outcome: Outcome) -> None:
+        if outcome.reused:
+            self.say(
+                f"\n{self._count()} {self.style(outcome.stage, 'bold')}  reused: {outcome.version.name} is of this very recipe"
+            )
+        else:
+            self.say(f"      {outcome.version.name}  {headline(outcome.version.manifest)}  {duration(outcome.seconds)}", "green")
+        self._position = (self._position[0] + 1, self._position[1])
+
+    def warn(self, text: str) -> None:
+        print(self.style(f"warning: {text}", "yellow"), file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Advance]:
+        """A bar with counts and time left; without a terminal a line now and then instead."""
+        if self._quiet:
+            yield lambda n=1, **info: None
+        elif self._stream.isatty():
+            with _bar(label, total, self._stream) as advance:
+                yield advance
+        else:
+            yield self._lines(label, total)
+
+    def _lines(self, label: str, total: int) -> Advance:
+        started = last = time.monotonic()
+        done = 0
+
+        def advance(n: int = 1, **info: object) -> None:
+            nonlocal last, done
+            done += n
+            now = time.monotonic()
+            if now - last >= _QUIET_INTERVAL_S and done:
+                last = now
+                left = duration((now - started) / done * (total - done))
+                self.say(f"      {label}: {done}/{total}, {left} left{_info(info)}")
+
+        return advance
+
+    def _count(self) -> str:
+        return self.style(f"[{self._position[0] + 1}/{self._position[1]}]", "dim")
+
+
+@contextmanager
+def _bar(label: str, total: int, stream: TextIO) -> Iterator[Advance]:
+    from rich import progress
+    from rich.console import Console as RichConsole
+
+    columns = (
+        progress.TextColumn("      {task.description}"),
+        progress.BarColumn(bar_width=32),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
+        progress.TextColumn("{task.fields[info]}"),
+    )
+    with progress.Progress(*columns, console=RichConsole(file=stream), transient=True) as bar:
+        task = bar.add_task(label, total=total, info="")
+
+        def advance(n: int = 1, **info: object) -> None:
+            if info:
+                bar.update(task, info=_info(info))
+            bar.advance(task, n)
+
+        yield advance
+
+
+def _info(info: Mapping[str, object]) -> str:
+    parts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in info.items())
+    return "  " + "  ".join(parts) if info else ""
+
+
+def headline(manifest: Mapping[str, Any]) -> str:
+    """One line on what a version holds; a stage may word it itself as `headline` in its summary."""
+    summary = manifest["summary"]
+    if "headline" in summary:
+        return str(summary["headline"])
+    parts = [f"{summary[key]:,} {key}" for key in ("images", "boxes") if isinstance(summary.get(key), int)]
+    return ", ".join(parts) or f"{manifest['files']['count']:,} files"
+
+
+def duration(seconds: float) -> str:
+    """`8.3 s`, `2 min 5 s`, `1 h 3 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes as `12.3 MB` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
