@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline import machine, plugins
+from pipeline import machine
 
 NETWORK_TIMEOUT_S = 2.0
 LOW_DISK_BYTES = 5 * 10**9
@@ -69,14 +69,19 @@ def _core(workspace: Path) -> list[Finding]:
 
 
 def _runtimes(workspace: Path) -> list[Finding]:
+    from pipeline import runtimes
+
     findings = []
-    for name in plugins.names("pipeline.runtimes"):
-        module = plugins.load("pipeline.runtimes", name)
-        missing = [requirement for requirement in module.REQUIRES if not machine.version_of(requirement)]
-        have = ", ".join(f"{requirement} {machine.version_of(requirement)}" for requirement in module.REQUIRES)
-        remedy = f"{module.INSTALL}" if missing else ""
-        text = have if not missing else f"missing: {', '.join(missing)}"
-        findings.append(Finding(f"export: {name}", "warn" if missing else "ok", text, remedy))
+    for name in runtimes.names():
+        module = runtimes.module(name)
+        requires: runtimes.Requires = module.REQUIRES
+        missing = runtimes.missing_modules(dict.fromkeys((*requires.load, *requires.export)))
+        reason = "" if missing else module.unavailable() if hasattr(module, "unavailable") else ""
+        if missing:
+            remedy = f'pip install "yolo-pipeline[{requires.extra}]"'
+            findings.append(Finding(f"runtime: {name}", "warn", f"missing: {', '.join(missing)}", remedy))
+        else:
+            findings.append(Finding(f"runtime: {name}", "info" if reason else "ok", reason or ", ".join(requires.load)))
     return findings
 
 

@@ -52,11 +52,13 @@ class Fetched:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-_LABEL_SUFFIXES = frozenset(
-    {".txt", ".xml", ".json", ".jsonl", ".ndjson", ".csv", ".yaml", ".yml", ".names", ".data", ".parquet", ".tfrecord", ".record"}
+# Large or foreign kinds that hold no labels. Whatever else lies beside the images comes along: a label format may use any suffix.
+_UNWANTED = frozenset(
+    ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .mp3 .wav .zip .tar .gz .tgz .bz2 .xz .7z .rar .iso .pt .pth .onnx .tflite "
+    ".engine .h5 .pb .bin .safetensors .exe .dll .so .doc .docx .ppt .pptx .pdf .py .ipynb .pyc".split()
 )
 
 
 def is_wanted(path: str) -> bool:
-    """Whether a file is an image or may hold labels, by its suffix."""
-    return is_image(path) or PurePosixPath(path).suffix.lower() in _LABEL_SUFFIXES
+    """Whether a file is an image or may hold labels."""
+    return PurePosixPath(path).suffix.lower() not in _UNWANTED

@@ -47,7 +47,7 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
                         _unpack(archive, entry, out / name)
                         origins.append(Origin(name, f"{path.name}:{entry.filename}"))
                     else:
-                        ledger.add("file", "dropped", "neither_image_nor_label", path=name)
+                        ledger.add("file", "dropped", "not_an_image_nor_labels", path=name)
                     advance()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(

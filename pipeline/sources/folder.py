@@ -36,7 +36,7 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     with context.progress("copy", len(hashes)) as advance:
         for path, digest in sorted(hashes.items()):
             if not is_wanted(path):
-                ledger.add("file", "dropped", "neither_image_nor_label", path=path)
+                ledger.add("file", "dropped", "not_an_image_nor_labels", path=path)
             else:
                 _bring(folder / path, out / path, held.get(digest))
                 origins.append(Origin(path, path))

@@ -47,7 +47,7 @@ def test_a_folder_is_copied_with_its_sub_folders_and_never_touched(photos: Path,
     assert summary["license"] == "CC0"
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in photos.rglob("*")} == before
     assert not (tmp_path / "out" / "files" / "a.JPG").samefile(photos / "a.JPG")
-    assert [(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")] == [("notes.docx", "neither_image_nor_label")]
+    assert [(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")] == [("notes.docx", "not_an_image_nor_labels")]
 
 
 def test_origins_tell_hash_and_size(photos: Path, tmp_path: Path, context: Context) -> None:
