@@ -1,0 +1,139 @@
+"""Params of the train stage, and the tree that ultralytics gets to see."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from pipeline import images
+from pipeline.boxes import from_cxcywhn
+from pipeline.dataset import Dataset
+from pipeline.errors import DataError, ParamsError, TrainingError
+from pipeline.stages.train import Params
+from pipeline.yolo import checkpoints, scratch
+
+
+class TestParams:
+    def test_every_field_is_described(self) -> None:
+        assert [name for name, field in Params.model_fields.items() if not field.description] == []
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"imgsz": 100}, {"epochs": 0}, {"batch": "16"}, {"mosaic": 1.5}, {"optimizer": "adamw"}, {"epoch": 3}, {"seed": -1}],
+    )
+    def test_impossible_values(self, wrong: dict[str, object]) -> None:
+        with pytest.raises(ValidationError):
+            Params(**wrong)  # type: ignore[arg-type]
+
+    def test_misspelled_extra_names_the_nearest(self) -> None:
+        with pytest.raises(ParamsError, match=r"train\.extra\.copy_past:") as caught:
+            Params(extra={"copy_past": 0.5})
+        assert caught.value.hint == "Did you mean 'copy_paste'?"
+
+    @pytest.mark.parametrize(
+        ("key", "message"), [("epochs", "set train.epochs"), ("device", "own business"), ("fraction", "own business")]
+    )
+    def test_extra_cannot_bypass_the_pipeline(self, key: str, message: str) -> None:
+        with pytest.raises(ParamsError, match=message):
+            Params(extra={key: 1})
+
+    def test_known_extra(self) -> None:
+        assert Params(extra={"copy_paste": 0.5}).extra == {"copy_paste": 0.5}
+
+    def test_learning_rate_that_would_be_ignored(self) -> None:
+        with pytest.raises(ParamsError, match="no effect"):
+            Params(lr0=0.01)
+        with pytest.raises(ParamsError, match="is needed"):
+            Params(optimizer="SGD")
+        assert Params(optimizer="SGD", lr0=0.01).lr0 == 0.01
+
+
+def picture(path: Path, width: int = 40, height: int = 30) -> Path:
+    images.save(path, np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8))
+    return path
+
+
+def data_set(folder: Path, names: tuple[str, ...], boxes: list[tuple[float, ...]] | None = None) -> Dataset:
+    """One val image and one train image a name, 40x30 each."""
+    rows = [{"path": name, "width": 40, "height": 30, "split": "train"} for name in names]
+    rows.append({"path": "val.png", "width": 40, "height": 30, "split": "val"})
+    for row in rows:
+        if not (folder / "images" / str(row["path"])).exists():
+            picture(folder / "images" / str(row["path"]))
+    return Dataset.from_rows(("a", "b"), rows, [(0, 1, 4.0, 3.0, 20.0, 15.0)] if boxes is None else boxes)
+
+
+class TestScratch:
+    def test_labels_are_the_boxes_and_images_are_linked(self, tmp_path: Path) -> None:
+        names = ("images/a b.jpg", "ü 🐱/images/a b.jpg", "x" * 200 + ".png")
+        splits = scratch.build(data_set(tmp_path / "data", names), tmp_path / "data", tmp_path / "scratch")
+        train = splits["train"]
+        assert list(train.paths.values()) == list(names)
+        assert list(train.boxes.values()) == [1, 0, 0]
+        assert sorted(path.name for path in train.folder.iterdir()) == ["0000000.jpg", "0000001.jpg", "0000002.png"]
+        assert os.path.samefile(train.folder / "0000001.jpg", tmp_path / "data/images" / names[1])
+        row = (tmp_path / "scratch/labels/train/0000000.txt").read_text(encoding="utf-8").split()
+        assert row[0] == "1"
+        np.testing.assert_allclose(from_cxcywhn([[float(value) for value in row[1:]]], 40, 30), [[4, 3, 20, 15]], atol=1e-6)
+
+    def test_jpeg_with_padding_is_copied_and_closed(self, tmp_path: Path) -> None:
+        source = picture(tmp_path / "data/images/a.jpg")
+        source.write_bytes(source.read_bytes() + bytes(64))
+        before = source.read_bytes()
+        scratch.build(data_set(tmp_path / "data", ("a.jpg",)), tmp_path / "data", tmp_path / "scratch")
+        copy = tmp_path / "scratch/images/train/0000000.jpg"
+        assert not os.path.samefile(copy, source)
+        assert copy.read_bytes() == before + b"\xff\xd9"
+        assert source.read_bytes() == before
+
+    @pytest.mark.parametrize("mode", ["CMYK", "P", "RGBA", "rotated"])
+    def test_images_that_ultralytics_reads_otherwise_are_rewritten(self, mode: str, tmp_path: Path) -> None:
+        name = "a.jpg" if mode in ("CMYK", "rotated") else "a.png"
+        source = tmp_path / "data/images" / name
+        source.parent.mkdir(parents=True)
+        size = (30, 40) if mode == "rotated" else (40, 30)
+        plain = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3)).astype(np.uint8))
+        exif = Image.Exif()
+        if mode == "rotated":
+            exif[0x0112] = 6
+        (plain if mode == "rotated" else plain.convert(mode)).save(source, exif=exif)
+        scratch.build(data_set(tmp_path / "data", (name,)), tmp_path / "data", tmp_path / "scratch")
+        rewritten = tmp_path / "scratch/images/train/0000000.png"
+        assert images.read_header(rewritten).is_plain
+        np.testing.assert_array_equal(images.decode(rewritten), images.decode(source))
+
+    def test_what_ultralytics_would_drop_is_named(self, tmp_path: Path) -> None:
+        boxes = [(0, 0, 4, 3, 20, 15), (0, 0, 4, 3, 20, 15), (0, 1, 5, 5, 5, 9), (1, 0, 30, 5, 60, 9)]
+        data = data_set(tmp_path / "data", ("a.jpg", "b.jpg"), boxes)
+        with pytest.raises(TrainingError) as caught:
+            scratch.build(data, tmp_path / "data", tmp_path / "scratch")
+        found = "\n".join(caught.value.problems)
+        assert "a.jpg: 1 boxes are repeated" in found
+        assert "a.jpg: a box has no area" in found
+        assert "b.jpg: a box lies outside" in found
+
+    def test_nothing_to_learn(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="nothing to learn"):
+            scratch.build(data_set(tmp_path / "data", ("a.jpg",), []), tmp_path / "data", tmp_path / "scratch")
+        with pytest.raises(DataError, match="'train'"):
+            scratch.build(data_set(tmp_path / "data", (), []), tmp_path / "data", tmp_path / "scratch")
+
+
+class TestCheckpoints:
+    def test_results_are_cut_to_whole_rows_of_finished_epochs(self, tmp_path: Path) -> None:
+        (tmp_path / "results.csv").write_text("epoch,time,loss\n1,1.0,3\n2,2.0,2\n3,3.0,1\n4,4", encoding="utf-8")
+        checkpoints._cut_results(tmp_path / "results.csv", 2)
+        assert (tmp_path / "results.csv").read_text(encoding="utf-8") == "epoch,time,loss\n1,1.0,3\n2,2.0,2\n"
+
+    def test_publish_keeps_the_one_before(self, tmp_path: Path) -> None:
+        for text in ("one", "two", "three"):
+            (tmp_path / "last.part").write_text(text, encoding="utf-8")
+            checkpoints.publish(tmp_path / "last.part", tmp_path / "last.pt")
+        assert (tmp_path / "last.pt").read_text(encoding="utf-8") == "three"
+        assert (tmp_path / "previous.pt").read_text(encoding="utf-8") == "two"
+        assert not (tmp_path / "last.part").exists()
