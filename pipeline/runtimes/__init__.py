@@ -7,25 +7,29 @@ A runtime module has:
     PRECISIONS = ("fp32", ...)                                 what `export` can make; empty where there is nothing to export
     def export(weights, out, options) -> Path                  make the artifact in folder `out`, atomically
     def load(path, device, options) -> Detector                load it; the result is all that anybody sees of a runtime
-    def unavailable() -> str                                   optional: why this machine cannot make or run it, "" when it can.
-                                                               For hardware, not for packages: those are `REQUIRES`
-    def leave_instructions(weights, out, options) -> str       optional: what a machine that can needs is put in `out`
+    def unavailable() -> str                                   optional: why this machine cannot make it, "" when it can; for
+                                                               hardware and systems, not for packages: those are `REQUIRES`
+    def leave_instructions(weights, out, options) -> str       optional: put in `out` what a machine that can make it needs
+    def machine_key() -> str                                   optional: what of this machine the artifact depends on
 
-A runtime is judged by what its `Detector` returns. Heavy libraries are imported inside the functions.
+A runtime is judged by what its `Detector` returns. numpy, OpenCV and everything heavier are imported inside the functions: params
+are checked against these modules on every command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline import plugins
 from pipeline.errors import MissingDependency, ParamsError, UsageError, did_you_mean
-from pipeline.inference import Thresholds
+
+if TYPE_CHECKING:
+    from pipeline.inference import Thresholds
 
 ALIASES = {
     "pt": "pytorch",
@@ -60,7 +64,7 @@ class LoadOptions:
 
     Attributes:
         threads: CPU threads of one forward pass; 0 for every core this process may use.
-        thresholds: what counts as a detection.
+        thresholds: what counts as a detection; None for what evaluation wants.
         imgsz: network input (height, width) for files that do not fix it; None for the size of the training.
         batch: images per forward pass, for files that do not fix it.
         rectangular: leave out padding, for files that allow it.
@@ -68,7 +72,7 @@ class LoadOptions:
     """
 
     threads: int = 0
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: Thresholds | None = None
     imgsz: tuple[int, int] | None = None
     batch: int = 1
     rectangular: bool = False
@@ -77,7 +81,7 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to make.
+    """What to make. Raises ParamsError for int8 without calibration images.
 
     Attributes:
         imgsz: network input (height, width) in pixels, multiples of 32.
@@ -98,6 +102,40 @@ class ExportOptions:
     simplify: bool = True
     calibration: tuple[Path, ...] = ()
     cache: Path = DEFAULT_CACHE
+
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and not self.calibration:
+            raise ParamsError(
+                "int8 needs images to take its value ranges from, and there are none.", "Give the train split images."
+            )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One artifact to make: a runtime's name and a precision."""
+
+    runtime: str
+    precision: str
+
+    @classmethod
+    def parse(cls, text: str) -> Wanted:
+        """`onnx`, `onnx:int8`, `tflite:int8` …
+
+        Raises:
+            UsageError: no such format.
+            ParamsError: the format does not come in that precision.
+        """
+        name, _, precision = text.partition(":")
+        wanted = cls(resolve_name(name.strip()), precision.strip() or "fp32")
+        check_precision(wanted.runtime, wanted.precision)
+        return wanted
+
+    def __str__(self) -> str:
+        return self.runtime if self.precision == "fp32" else f"{self.runtime}:{self.precision}"
+
+    @property
+    def folder(self) -> str:
+        return str(self).replace(":", "-")
 
 
 def names() -> list[str]:
@@ -149,12 +187,19 @@ def check_precision(name: str, precision: str) -> None:
         raise ParamsError(f"{name} cannot be exported as {precision}.", f"{name} supports {', '.join(supported)}.")
 
 
-def require(name: str, purpose: Literal["load", "export"]) -> None:
+def unavailable(name: str) -> str:
+    """Why this machine cannot make a format, "" when it can."""
+    ask = getattr(module(name), "unavailable", None)
+    return str(ask()) if ask else ""
+
+
+def require(name: str, *purposes: Literal["load", "export"]) -> None:
     """Raise MissingDependency, naming the extra, unless everything is installed. Imports nothing."""
     requires: Requires = module(name).REQUIRES
-    missing = missing_modules((*requires.load, *(requires.export if purpose == "export" else ())))
+    needed = [part for purpose in purposes for part in (requires.load if purpose == "load" else requires.export)]
+    missing = missing_modules(needed)
     if missing:
-        verb = "run" if purpose == "load" else "export to"
+        verb = "export to" if "export" in purposes else "run"
         raise MissingDependency(
             f"To {verb} {name}, {' and '.join(missing)} must be installed.",
             f'pip install "yolo-pipeline[{requires.extra}]"',
@@ -162,5 +207,5 @@ def require(name: str, purpose: Literal["load", "export"]) -> None:
 
 
 def missing_modules(modules: Iterable[str]) -> list[str]:
-    """Those of `modules` that are not installed."""
-    return [name for name in modules if util.find_spec(name) is None]
+    """Those of `modules` that are not installed, each once."""
+    return [name for name in dict.fromkeys(modules) if util.find_spec(name) is None]

@@ -1,0 +1,210 @@
+"""TensorRT engines for NVIDIA GPUs (https://docs.nvidia.com/deeplearning/tensorrt), TensorRT 10 and newer.
+
+An engine is compiled for one GPU model by one TensorRT version and is of no use elsewhere: TensorRT refuses it, or runs it slower
+than it should. Both are written beside the engine and checked before it is loaded. On a machine without an NVIDIA GPU the export
+leaves the ONNX to build from and the command that builds it.
+
+Precision is in the ONNX ("strongly typed" networks), which is the only way since TensorRT 11.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import files, machine
+from pipeline.errors import ExportError, TrainingError, UsageError
+from pipeline.runtimes import ExportOptions, LoadOptions, Requires, onnx
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.inference import Batch, Detector
+
+REQUIRES = Requires("tensorrt", load=("tensorrt", "torch"), export=("ultralytics", "onnx", "onnxslim", "onnxruntime"))
+SUFFIX = ".engine"
+PRECISIONS = ("fp32", "fp16", "int8")
+INSTRUCTIONS = "build-engine.txt"
+
+
+def unavailable() -> str:
+    """Why this machine cannot build or run an engine; "" when it can."""
+    return "" if machine.gpu_names() else "this machine has no NVIDIA GPU"
+
+
+def machine_key() -> str:
+    """An engine is of use to one GPU model and one TensorRT version only."""
+    return unavailable() or f"{machine.gpu_names()[0]}, TensorRT {machine.version_of('tensorrt')}"
+
+
+def export(weights: Path, out: Path, options: ExportOptions) -> Path:
+    """Write `<weights' name>.engine`, the `.json` that binds it to this machine, and the ONNX it was built from.
+
+    Raises:
+        ExportError: TensorRT cannot parse the network or build the engine.
+    """
+    return build(onnx.export(weights, out, options, symmetric=True), out / f"{weights.stem}{SUFFIX}")
+
+
+def leave_instructions(weights: Path, out: Path, options: ExportOptions) -> str:
+    """Write the ONNX and `build-engine.txt` to `out`; returns a sentence that says so."""
+    source = onnx.export(weights, out, options, symmetric=True)
+    command = f"""python -c "from pipeline.runtimes.engine import build; build('{source.name}', '{weights.stem}{SUFFIX}')\""""
+    files.write_text(
+        out / INSTRUCTIONS,
+        "A TensorRT engine runs only on the GPU model and the TensorRT version that built it.\n"
+        f"So copy {source.name} ({options.precision}) to the machine that will run it, and there, in its folder:\n\n"
+        '    pip install "yolo-pipeline[tensorrt]"\n'
+        f"    {command}\n\n"
+        f"This writes {weights.stem}{SUFFIX} and, beside it, a .json with the GPU and the version it is bound to.\n",
+    )
+    return f"{INSTRUCTIONS} has the command that builds it from {source.name} on the GPU machine"
+
+
+def build(onnx_file: Path | str, engine_file: Path | str, device: str = "cuda:0") -> Path:
+    """Compile an ONNX file that `onnx.export` wrote; takes minutes.
+
+    Args:
+        device: the GPU to build for.
+
+    Raises:
+        ExportError: TensorRT cannot parse the network or build the engine.
+    """
+    import tensorrt as trt
+    import torch
+
+    source, target = Path(onnx_file), Path(engine_file)
+    binding = {"gpu": torch.cuda.get_device_name(device), "tensorrt": trt.__version__, **_describe(source)}
+    logger = trt.Logger(trt.Logger.WARNING)
+    builder = trt.Builder(logger)
+    # Since TensorRT 11 all networks are strongly typed, and the flag is gone.
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, logger)
+    with torch.cuda.device(device):
+        if not parser.parse_from_file(str(source)):
+            problems = [str(parser.get_error(number)) for number in range(parser.num_errors)]
+            raise ExportError(f"TensorRT {trt.__version__} cannot parse {source}.", problems=problems)
+        config = builder.create_builder_config()
+        profile = _profile(builder, network.get_input(0), binding)
+        if profile is not None:
+            config.add_optimization_profile(profile)
+        serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise ExportError(f"TensorRT {trt.__version__} could not build an engine from {source}; its log above says why.")
+    # The sidecar first: an engine without it is never taken for a whole one.
+    files.write_text(_sidecar(target), json.dumps(binding, indent=1, ensure_ascii=False) + "\n")
+    files.write_bytes(target, bytes(serialized))
+    return target
+
+
+def _profile(builder: Any, source: Any, description: dict[str, Any]) -> Any:
+    """The range of input shapes of a network with a dynamic batch or size; None for a fixed one."""
+    shape = tuple(source.shape)
+    if -1 not in shape:
+        return None
+    largest = (description["batch"], 3, *description["imgsz"])
+    smallest = tuple(low if side == -1 else side for side, low in zip(shape, (1, 3, 32, 32), strict=True))
+    profile = builder.create_optimization_profile()
+    profile.set_shape(source.name, smallest, largest, largest)
+    return profile
+
+
+def _describe(onnx_file: Path) -> dict[str, Any]:
+    import onnx as library
+
+    metadata = {entry.key: entry.value for entry in library.load(onnx_file).metadata_props}
+    class_names, imgsz = onnx.read_metadata(metadata, onnx_file)
+    return {"class_names": list(class_names), "imgsz": list(imgsz), "batch": int(metadata.get("batch", 1))}
+
+
+def _sidecar(engine_file: Path) -> Path:
+    return engine_file.with_name(f"{engine_file.name}.json")
+
+
+def check_binding(engine_file: Path, gpu: str, tensorrt: str) -> dict[str, Any]:
+    """What is known of an engine, if it may run here.
+
+    Raises:
+        TrainingError: it was built for another GPU or by another TensorRT, or nothing says for which.
+    """
+    rebuild = f"Build it again here; {INSTRUCTIONS} beside the exported ONNX has the command."
+    try:
+        binding: dict[str, Any] = json.loads(_sidecar(engine_file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{engine_file} has no readable {_sidecar(engine_file).name} beside it, so nothing says which GPU it is for.", rebuild
+        ) from error
+    if (binding["gpu"], binding["tensorrt"]) != (gpu, tensorrt):
+        raise TrainingError(
+            f"{engine_file} was built for {binding['gpu']} by TensorRT {binding['tensorrt']}; "
+            f"this machine has {gpu} and TensorRT {tensorrt}.",
+            rebuild,
+        )
+    return binding
+
+
+def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -> Detector:
+    """A detector from an engine that `build` wrote on a machine like this one.
+
+    Args:
+        device: "auto", "cuda" or "cuda:0"; there is no other.
+
+    Raises:
+        UsageError: no NVIDIA GPU, or a device that is none.
+        TrainingError: built for another GPU or TensorRT version.
+    """
+    reason = unavailable()
+    if reason or device in ("cpu", "mps"):
+        raise UsageError(f"{path} needs an NVIDIA GPU: {reason or f'device is {device}'}.", "Use the ONNX model instead.")
+    import tensorrt as trt
+    import torch
+
+    from pipeline.inference import Detector
+
+    options = options or LoadOptions()
+    place = torch.device("cuda:0" if device in ("auto", "cuda") else device)
+    binding = check_binding(path, torch.cuda.get_device_name(place), trt.__version__)
+    with torch.cuda.device(place):
+        engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        raise TrainingError(f"TensorRT {trt.__version__} cannot load {path}; the file is damaged.")
+    height, width = binding["imgsz"]
+    fixed = -1 not in tuple(engine.get_tensor_shape(engine.get_tensor_name(0)))
+    return Detector(
+        _forward(engine, place),
+        binding["class_names"],
+        (height, width),
+        "engine",
+        device=str(place),
+        thresholds=options.thresholds,
+        batch=binding["batch"],
+        fixed_batch=fixed,
+        rectangular=options.rectangular and not fixed,
+    )
+
+
+def _forward(engine: Any, place: Any) -> Callable[[Batch], NDArray[np.float32]]:
+    """Inference through torch's CUDA memory: torch is here anyway, and no second allocator is needed."""
+    import torch
+
+    context = engine.create_execution_context()
+    source, result = (engine.get_tensor_name(number) for number in range(2))
+    stream = torch.cuda.Stream(place)
+
+    def forward(batch: Batch) -> NDArray[np.float32]:
+        with torch.cuda.device(place), torch.cuda.stream(stream):
+            inputs = torch.from_numpy(batch).to(place)
+            context.set_input_shape(source, tuple(inputs.shape))
+            outputs = torch.empty(tuple(context.get_tensor_shape(result)), dtype=torch.float32, device=place)
+            context.set_tensor_address(source, inputs.data_ptr())
+            context.set_tensor_address(result, outputs.data_ptr())
+            if not context.execute_async_v3(stream.cuda_stream):
+                raise RuntimeError("TensorRT did not run the network; its log above says why")
+            raw: NDArray[np.float32] = outputs.cpu().numpy()
+        return raw
+
+    return forward
