@@ -13,8 +13,6 @@ Its docstring names the specification (URL), units, axis origin and quirks; the 
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import ValidationError
 
+from pipeline import plugins
 from pipeline.errors import DataError, ParamsError, did_you_mean
 from pipeline.labels import Labels
 from pipeline.ledger import Ledger
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
 
 
 class Strength(IntEnum):
-    """How sure a format is that a tree is its own: files that could be others' too, its label files, or a file that declares it."""
+    """How sure a format is that a tree is its own: files that could be others' too, its label files, or a file that
+    declares it."""
 
     GUESS = 1
     LABELS = 2
@@ -58,8 +58,8 @@ class Format(Protocol):
     def write(self, dataset: Dataset, images_folder: Path, out: Path) -> None: ...
 
 
-def names() -> tuple[str, ...]:
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+def names() -> list[str]:
+    return plugins.names(__name__)
 
 
 def load(name: str) -> Format:
@@ -69,8 +69,8 @@ def load(name: str) -> Format:
         ParamsError: there is none of that name.
     """
     if name not in names():
-        raise ParamsError(f"annotate.format: there is no label format '{name}'", did_you_mean(name, ("auto", *names())))
-    return cast(Format, importlib.import_module(f"{__name__}.{name}"))
+        raise ParamsError(f"annotate.format: there is no label format '{name}'", did_you_mean(name, ["auto", *names()]))
+    return cast(Format, plugins.load(__name__, name))
 
 
 def options(name: str, values: Mapping[str, object]) -> StageParams:

@@ -1,0 +1,44 @@
+"""What several formats need to read or write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import files
+
+if TYPE_CHECKING:
+    from pipeline.dataset import Dataset
+
+SAMPLE = 20
+"""Label files that `detect` looks into."""
+
+
+def spread(paths: Sequence[str], count: int = SAMPLE) -> list[str]:
+    """At most `count` of the paths, evenly spread, so that one odd file or folder does not decide what all are taken for."""
+    step = max(1, len(paths) / count)
+    return [paths[int(number * step)] for number in range(min(count, len(paths)))]
+
+
+def as_size(value: object) -> int:
+    """A width or height as a label file declares it, in whole pixels; 0 for what cannot be one."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return 0
+    return round(number) if 0 < number < 1e6 else 0
+
+
+def plain_number(value: float) -> str:
+    """A coordinate with 15 significant digits and no exponent, without trailing zeros: 12, 0.25, 639.5."""
+    text = f"{value:.15g}"
+    if "e" in text:
+        text = f"{value:.18f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def link_images(dataset: Dataset, images_folder: Path, target: Path) -> None:
+    """Hard-link every image of the data set to `target/<path>`."""
+    for path in dataset.images["path"]:
+        files.link(images_folder / path, target / path)

@@ -1,0 +1,235 @@
+"""COCO: JSON files with `images`, `annotations` and `categories` (one file, or one a split).
+
+Specification: https://cocodataset.org/#format-data (object detection).
+
+Units: `bbox` is x, y, width, height in pixels, floats, origin at the top-left corner; `images` declare width and height.
+
+Quirks: category ids are arbitrary, with gaps, and start at 0 or 1: classes are kept by name, in the order of their ids. An
+annotation without a `bbox` gets the tight box of its polygons. `iscrowd` marks a region of many objects, which is no box of
+one: it is dropped, and the ledger says so. Python writes NaN and Infinity, which are no JSON: such a file is read and the
+box dropped. Roboflow puts a category of the project's name first, the supercategory of all others and never used: it is
+left out. The split is taken from the file's name or folder (`instances_val2017.json`, `train/_annotations.coco.json`).
+Beside `instances_*.json` the other tasks of the COCO data set (captions, keypoints, stuff, panoptic) repeat the same images
+and are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pipeline.files import write_bytes
+from pipeline.formats import Evidence, Strength
+from pipeline.formats._common import as_size, link_images
+from pipeline.labels import LabelledImage, Labels, Malformed, split_of_file
+from pipeline.ledger import Ledger
+from pipeline.stage import StageParams
+
+if TYPE_CHECKING:
+    from pipeline.dataset import Dataset
+    from pipeline.fileset import FileSet
+
+_OTHER_TASKS = re.compile(r"(person_keypoints|captions|stuff|panoptic|image_info)_")
+
+
+class Options(StageParams):
+    """COCO has none."""
+
+
+def detect(files: FileSet) -> Evidence | None:
+    found = _label_files(files)
+    if not found:
+        return None
+    return Evidence(Strength.DECLARED, f"{found[0]} has the keys images, annotations and categories")
+
+
+def _label_files(files: FileSet) -> list[str]:
+    return [path for path in files.with_suffix(".json") if _is_coco(files.read_bytes(path))]
+
+
+def _is_coco(data: bytes) -> bool:
+    # Searching the bytes finds the keys wherever they stand, also in a file that is damaged further on, and costs no parsing.
+    opens = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    return opens and all(f'"{key}"'.encode() in data for key in ("images", "annotations", "categories"))
+
+
+def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
+    labels = Labels(locate=lambda file, annotation: (0, f"annotation {annotation}"))
+    paths = _label_files(files)
+    instances = [path for path in paths if path.rpartition("/")[2].startswith("instances_")]
+    for path in paths:
+        if instances and _OTHER_TASKS.match(path.rpartition("/")[2]):
+            ledger.add("file", "dropped", "other_task", file=path, detail=f"{instances[0]} holds the boxes")
+            continue
+        document = _parse(files, path, labels)
+        if document is not None:
+            _read_document(document, path, labels, ledger)
+    return labels
+
+
+def _parse(files: FileSet, path: str, labels: Labels) -> dict[str, Any] | None:
+    data = files.read_bytes(path)
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            document = json.loads(data)  # a byte-order mark, UTF-16, NaN, Infinity
+        except json.JSONDecodeError as error:
+            labels.malformed.append(Malformed(path, error.lineno, f"malformed JSON ({error.msg})"))
+            return None
+        except (UnicodeDecodeError, RecursionError, ValueError) as error:
+            labels.malformed.append(Malformed(path, 0, f"malformed JSON ({type(error).__name__})"))
+            return None
+    for key in ("images", "annotations", "categories"):
+        rows = document.get(key)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            labels.malformed.append(Malformed(path, 0, f"'{key}' must be a list of objects"))
+            return None
+    return document  # type: ignore[no-any-return]
+
+
+def _read_document(document: dict[str, Any], path: str, labels: Labels, ledger: Ledger) -> None:
+    class_ids = _read_categories(document, path, labels, ledger)
+    images: dict[object, int] = {}
+    split = split_of_file(path)
+    for row in document["images"]:
+        name, key = row.get("file_name"), row.get("id")
+        if not isinstance(name, str) or not name or not isinstance(key, (int, str)):
+            ledger.add("image", "dropped", "no_file_name", file=path, detail=f"image {key!r:.80}: file_name {name!r:.80}")
+            continue
+        if key in images:
+            ledger.add("image", "dropped", "duplicate_id", path=name, file=path, detail=f"image id {key} is taken")
+            continue
+        group = f"{path}: video {row['video_id']}" if isinstance(row.get("video_id"), (int, str)) else ""
+        size = as_size(row.get("width")), as_size(row.get("height"))
+        images[key] = labels.add_image(LabelledImage(path, (name,), width=size[0], height=size[1], split=split, group=group))
+    _read_annotations(document["annotations"], path, images, class_ids, labels, ledger)
+
+
+def _read_categories(document: dict[str, Any], path: str, labels: Labels, ledger: Ledger) -> dict[object, int]:
+    rows = [row for row in document["categories"] if isinstance(row.get("id"), (int, str))]
+    rows.sort(key=lambda row: (isinstance(row["id"], str), row["id"]))
+    if _is_roboflow_root(rows) and all(row.get("category_id") != rows[0]["id"] for row in document["annotations"]):
+        detail = f"category '{rows[0]['name']}' is the project's name, without boxes"
+        ledger.add("file", "converted", "project_as_category", file=path, detail=detail)
+        rows = rows[1:]
+    names = [str(row.get("name") or f"class_{row['id']}").strip() for row in rows]
+    return dict(zip((row["id"] for row in rows), labels.class_ids(names, path, ledger), strict=True))
+
+
+def _is_roboflow_root(rows: list[dict[str, Any]]) -> bool:
+    """Whether the first category is Roboflow's: supercategory "none", and the supercategory of every other."""
+    if len(rows) < 2 or rows[0].get("supercategory") != "none":
+        return False
+    return all(row.get("supercategory") == rows[0].get("name") for row in rows[1:])
+
+
+def _read_annotations(
+    annotations: list[dict[str, Any]],
+    path: str,
+    images: dict[object, int],
+    class_ids: dict[object, int],
+    labels: Labels,
+    ledger: Ledger,
+) -> None:
+    rows = labels.rows
+    for number, annotation in enumerate(annotations):
+        whole = len(rows)
+        place = annotation.get("id")
+        place = place if type(place) is int and abs(place) < 2**53 else number
+        try:
+            if not annotation.get("iscrowd"):
+                x, y, width, height = annotation["bbox"]
+                image, class_id = images[annotation["image_id"]], class_ids[annotation["category_id"]]
+                rows.extend((image, class_id, x, y, x + width, y + height, place))
+                continue
+        except (KeyError, TypeError, ValueError, OverflowError):
+            del rows[whole:]
+        _read_odd_annotation(annotation, place, path, images, class_ids, labels, ledger)
+
+
+def _read_odd_annotation(
+    annotation: dict[str, Any],
+    place: int,
+    path: str,
+    images: dict[object, int],
+    class_ids: dict[object, int],
+    labels: Labels,
+    ledger: Ledger,
+) -> None:
+    """What the fast path could not take: a crowd, unknown ids, numbers as text, or polygons without a box."""
+    image, class_id = _look_up(images, annotation.get("image_id")), _look_up(class_ids, annotation.get("category_id"))
+    box, reason, detail = None, "", ""
+    if annotation.get("iscrowd"):
+        reason = "crowd"
+    elif image is None:
+        reason, detail = "unknown_image", f"image_id {annotation.get('image_id')!r:.80}"
+    elif class_id is None:
+        reason, detail = "unknown_class", f"category_id {annotation.get('category_id')!r:.80}"
+    else:
+        box = _box(annotation.get("bbox")) or _box_of_polygons(annotation.get("segmentation"))
+        reason, detail = "malformed_box", f"bbox {annotation.get('bbox')!r:.120}"
+    name = labels.images[image].label if image is not None else ""
+    if box is None or image is None or class_id is None:
+        ledger.add("box", "dropped", reason, path=name, file=path, detail=f"annotation {place} {detail}".strip())
+        return
+    if not annotation.get("bbox"):
+        ledger.add("box", "converted", "polygon", path=name, file=path, detail=f"annotation {place}")
+    labels.rows.extend((image, class_id, *box, place))
+
+
+def _look_up(numbers: dict[object, int], key: object) -> int | None:
+    if not isinstance(key, (int, str)):
+        return None
+    if key in numbers:
+        return numbers[key]
+    other = str(key) if isinstance(key, int) else int(key) if key.strip().isdecimal() and len(key) < 20 else None
+    return numbers.get(other)
+
+
+def _box(bbox: Any) -> tuple[float, float, float, float] | None:
+    try:
+        x, y, width, height = map(float, bbox)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return x, y, x + width, y + height
+
+
+def _box_of_polygons(segmentation: Any) -> tuple[float, float, float, float] | None:
+    try:
+        values = [float(value) for value in chain.from_iterable(segmentation)]
+    except (TypeError, ValueError, OverflowError):
+        return None  # a run-length mask, or nothing
+    if len(values) < 6 or len(values) % 2:
+        return None
+    return min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2])
+
+
+def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
+    """`images/<path>` and `annotations/instances_<split>.json` a split; `instances_default.json` for images of none.
+
+    Image, annotation and category ids start at 1 and go through all files.
+    """
+    link_images(dataset, images_folder, out / "images")
+    categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(dataset.class_names, 1)]
+    paths, splits = dataset.images["path"].tolist(), dataset.images["split"].tolist()
+    sizes = list(zip(dataset.images["width"].tolist(), dataset.images["height"].tolist(), strict=True))
+    annotations: dict[str, list[dict[str, object]]] = {split: [] for split in splits}
+    columns = (dataset.boxes[name].tolist() for name in ("image", "class_id", "x1", "y1", "x2", "y2"))
+    for number, (image, class_id, x1, y1, x2, y2) in enumerate(zip(*columns, strict=True), 1):
+        bbox = [x1, y1, x2 - x1, y2 - y1]
+        row = {"id": number, "image_id": image + 1, "category_id": class_id + 1, "bbox": bbox}
+        annotations[splits[image]].append({**row, "area": bbox[2] * bbox[3], "iscrowd": 0})
+    for split in sorted(annotations):
+        images = [
+            {"id": number + 1, "file_name": path, "width": sizes[number][0], "height": sizes[number][1]}
+            for number, path in enumerate(paths)
+            if splits[number] == split
+        ]
+        document = {"images": images, "annotations": annotations[split], "categories": categories}
+        write_bytes(out / "annotations" / f"instances_{split or 'default'}.json", orjson.dumps(document))

@@ -1,0 +1,208 @@
+"""Pascal VOC: one XML file an image, `<annotation>` with `<object><bndbox>`; splits in `ImageSets/Main/{train,val,test}.txt`.
+
+Specification: M. Everingham, J. Winn, "The PASCAL VOC2012 Development Kit",
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html (section 4, annotation files).
+
+Units: pixels, origin at the top-left corner. The VOC challenge itself counts pixels from 1 and includes the last one, so that its
+box 1..640 covers a 640 px wide image. LabelImg and nearly every tool since writes pixel edges counted from 0 (LabelImg only
+raises a 0 to 1, https://github.com/HumanSignal/labelImg/blob/master/libs/pascal_voc_io.py). Nothing in a file tells the two
+apart, so numbers are kept as they are; `options: {one_based: true}` reads the challenge's way: 1 less for xmin and ymin.
+
+Quirks: `<filename>` may lack its suffix, or still bear the name of the image it was copied from: an image of the XML file's own
+name is preferred. `<size>` may be 0 and counts as unknown then. `<part>` boxes are no objects. Edges may be floats. Classes
+have no numbers; they come in alphabetical order. Lists such as `dog_train.txt` name no split, `trainval.txt` is the union
+of two.
+An XML file that declares entities is refused: nothing needs them, and they are how a small file becomes a large one.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from xml.sax.saxutils import escape
+
+from pipeline.errors import DataError
+from pipeline.files import write_text
+from pipeline.formats import Evidence, Strength
+from pipeline.formats._common import as_size, link_images, plain_number, spread
+from pipeline.labels import LabelledImage, Labels, Malformed, SplitList
+from pipeline.ledger import Ledger
+from pipeline.stage import StageParams
+
+if TYPE_CHECKING:
+    from pipeline.dataset import Dataset
+    from pipeline.fileset import FileSet
+
+MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
+_ROOT = re.compile(rb"<annotation[\s>]")
+_ENCODING = re.compile(rb"""[^<]{0,4}<\?xml[^>]*encoding=["']([\w.-]+)["']""")
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+class Options(StageParams):
+    """`one_based`: pixels count from 1, as in the VOC challenge; `difficult`: what to do with objects so marked."""
+
+    one_based: bool = False
+    difficult: Literal["keep", "drop"] = "keep"
+
+
+def detect(files: FileSet) -> Evidence | None:
+    xml = files.with_suffix(".xml")
+    found = [path for path in spread(xml) if _is_annotation(files, path)]
+    return Evidence(Strength.DECLARED, f"{found[0]} has the root element <annotation>") if found else None
+
+
+def _is_annotation(files: FileSet, path: str) -> bool:
+    return bool(_ROOT.search(files.read_bytes(path)[:2000].replace(b"\0", b"")))
+
+
+def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
+    labels = Labels(locate=_object_lines(files))
+    for path in files.with_suffix(".xml"):
+        _read_file(files, path, labels, ledger, options)
+    labels.sort_classes()
+    for path in files.with_suffix(".txt"):
+        folder, _, name = path.lower().rpartition("/")
+        if name in ("train.txt", "val.txt", "test.txt") and re.search("(^|/)imagesets(/main)?$", folder):
+            stems = [line.strip() for line in files.read_text(path).splitlines()]
+            names = [f"JPEGImages/{stem}" if stem else "" for stem in stems]
+            labels.splits.append(SplitList(name.removesuffix(".txt"), path, names))
+    labels.not_photos = frozenset(path for path in files.photos if any(f"/{name}/" in f"/{path}" for name in MASK_FOLDERS))
+    return labels
+
+
+def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, options: Options) -> None:
+    stem = path.rpartition("/")[2][:-4]
+    try:
+        root = ET.fromstring(_document(files.read_bytes(path), path))  # noqa: S314 - `_document` refuses entities
+    except ET.ParseError as error:
+        image = labels.add_image(LabelledImage(path, (stem,)))
+        labels.malformed.append(Malformed(path, error.position[0], f"malformed XML ({error.msg})", image))
+        return
+    except DataError as error:
+        labels.malformed.append(Malformed.of(error, path, labels.add_image(LabelledImage(path, (stem,)))))
+        return
+    if root.tag != "annotation":
+        return  # another tool's XML (a CVAT file, a project's settings)
+    written, folder_path = _text(root, "filename"), _text(root, "path")
+    width, height = as_size(root.findtext("size/width")), as_size(root.findtext("size/height"))
+    names = [written, folder_path]
+    if not _is_of(stem, written):
+        names.insert(0, stem)
+        if written:
+            ledger.add("file", "converted", "filename_mismatch", file=path, detail=f"<filename> says {written}")
+    image = labels.add_image(LabelledImage(path, tuple(name for name in names if name), width=width, height=height))
+    number = 0
+    for item in root:
+        if item.tag == "object":
+            _read_object(item, number, image, labels, ledger, options)
+            number += 1
+
+
+def _is_of(stem: str, written: str) -> bool:
+    base = written.replace("\\", "/").rpartition("/")[2]
+    return stem in (base, base.rpartition(".")[0])
+
+
+def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledger: Ledger, options: Options) -> None:
+    name, difficult, edges = "", "", {}
+    for child in item:
+        if child.tag == "name":
+            name = (child.text or "").strip()
+        elif child.tag == "bndbox":
+            edges = {edge.tag: edge.text for edge in child}
+        elif child.tag == "difficult":
+            difficult = (child.text or "").strip()
+    record = labels.images[image]
+    if difficult == "1" and options.difficult == "drop":
+        _drop(ledger, "difficult", record, labels, number)
+    elif not name:
+        _drop(ledger, "no_class", record, labels, number)
+    else:
+        try:
+            x1, y1, x2, y2 = (float(edges[edge] or "") for edge in _EDGES)
+        except (KeyError, ValueError):
+            reason = "malformed_box" if edges else "no_box"
+            _drop(ledger, reason, record, labels, number, ", ".join(f"{key}={value}" for key, value in edges.items()))
+            return
+        shift = 1.0 if options.one_based else 0.0
+        labels.rows.extend((image, labels.class_id(name), x1 - shift, y1 - shift, x2, y2, number))
+
+
+def _drop(ledger: Ledger, reason: str, record: LabelledImage, labels: Labels, number: int, detail: str = "") -> None:
+    line, _ = labels.locate(record.file, number)
+    ledger.add("box", "dropped", reason, path=record.label, file=record.file, line=line, detail=detail)
+
+
+def _text(element: ET.Element, tag: str) -> str:
+    return (element.findtext(tag) or "").strip()
+
+
+def _document(data: bytes, path: str) -> bytes | str:
+    """What to give the parser: text where the bytes could hide a declaration of entities from the search for it.
+
+    Raises:
+        DataError: the document declares entities, or is not in the encoding that it claims.
+    """
+    declared = _ENCODING.match(data)
+    encoding = declared[1].decode("ascii").lower() if declared else "utf-8"
+    document: bytes | str = data
+    if encoding not in ("utf-8", "us-ascii", "iso-8859-1") or b"\0" in data[:4]:
+        try:
+            document = data.decode("utf-16" if b"\0" in data[:4] else encoding)
+        except (LookupError, UnicodeError) as error:
+            raise DataError(f"{path}:1: the text is not {encoding}") from error
+    if b"<!ENTITY" in data or (isinstance(document, str) and "<!ENTITY" in document):
+        raise DataError(f"{path}: the XML declares entities, which label files have no use for")
+    return document
+
+
+def _object_lines(files: FileSet) -> Callable[[str, int], tuple[int, str]]:
+    """Line of the n-th object, looked up only when somebody asks: ElementTree is twice as fast as a parser that counts lines."""
+
+    @lru_cache(maxsize=64)
+    def lines_of(path: str) -> list[int]:
+        data = files.read_bytes(path)
+        return [data.count(b"\n", 0, found.start()) + 1 for found in re.finditer(rb"<object[\s>/]", data)]
+
+    def locate(path: str, number: int) -> tuple[int, str]:
+        lines = lines_of(path)
+        return (lines[number] if number < len(lines) else 0), ""
+
+    return locate
+
+
+def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
+    """`JPEGImages/<path>`, `Annotations/<path>.xml`, and `ImageSets/Main/<split>.txt` where the data set is split.
+
+    Raises:
+        DataError: two images of one folder differ only in their suffix and would share a label file.
+    """
+    link_images(dataset, images_folder, out / "JPEGImages")
+    seen: dict[str, str] = {}
+    for number, (path, width, height) in enumerate(
+        zip(dataset.images["path"], dataset.images["width"], dataset.images["height"], strict=True)
+    ):
+        stem = path.rpartition(".")[0]
+        if stem in seen:
+            raise DataError(f"{seen[stem]} and {path} would share the label file {stem}.xml", "Rename one of them.")
+        seen[stem] = path
+        edges, class_ids = dataset.edges_of(number)
+        objects = "".join(
+            f"\t<object>\n\t\t<name>{escape(dataset.class_names[class_id])}</name>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>"
+            + "".join(f"<{tag}>{plain_number(value)}</{tag}>" for tag, value in zip(_EDGES, box, strict=True))
+            + "</bndbox>\n\t</object>\n"
+            for class_id, box in zip(class_ids.tolist(), edges.tolist(), strict=True)
+        )
+        document = (
+            f"<annotation>\n\t<filename>{escape(path.rpartition('/')[2])}</filename>\n"
+            f"\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n"
+        )
+        write_text(out / "Annotations" / f"{stem}.xml", document)
+    for split in sorted(set(dataset.images["split"]) - {""}):
+        stems = [path.rpartition(".")[0] for path in dataset.images["path"][dataset.images["split"] == split]]
+        write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))

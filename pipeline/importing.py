@@ -1,0 +1,176 @@
+"""From a folder of images and label files to a `Dataset`: what is the same for every format.
+
+Choose the format by content, let its reader report, match records with image files, and take the steps of `import_steps`.
+Whatever
+does not come through unchanged stands in the ledger: the boxes that were read are those of the data set plus those that the
+ledger says were dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import formats
+from pipeline.classes import map_classes
+from pipeline.dataset import Dataset
+from pipeline.errors import DataError
+from pipeline.fileset import FileSet
+from pipeline.images import Header
+from pipeline.import_steps import (
+    Import,
+    Policy,
+    Rows,
+    box_frame,
+    check_boxes,
+    drop_photos_without_labels,
+    read_headers,
+    read_rows,
+    to_upright,
+)
+from pipeline.labels import Labels
+from pipeline.ledger import Entry, Ledger
+from pipeline.resolve import resolve
+from pipeline.stage import Context
+
+CHOSEN_REASONS = frozenset({"crowd", "difficult", "class_dropped", "no_label_file", "other_task"})
+"""Dropped because the user or the format wants it so, not because something is wrong."""
+
+_TOGETHER = "Collect the images together with their labels: `collect.source` must lead to both."
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A data set and how it came about.
+
+    Attributes:
+        format, reason: which reader, and why that one.
+        boxes_read: those of the data set and those that the ledger says were dropped.
+        unlabelled: images that no label file mentions.
+    """
+
+    dataset: Dataset
+    format: str
+    reason: str
+    boxes_read: int
+    unlabelled: int
+
+
+def import_folder(folder: Path, policy: Policy, ledger: Ledger, context: Context) -> Imported:
+    """Read what `collect` brought: `folder/files` and `folder/origins.jsonl`.
+
+    Raises:
+        DataError: no images, no labels, labels of two formats, label files that cannot be parsed, or any defect
+            (`on_invalid: error`).
+        ParamsError: an unknown format or option, or classes that the labels do not have.
+    """
+    files = FileSet.scan(folder / "files")
+    if not files.photos:
+        raise DataError(_without_images(files), _TOGETHER)
+    name, reason = (policy.format, "annotate.format") if policy.format != "auto" else formats.choose(files)
+    labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
+    _refuse_malformed(labels, policy)
+    _refuse_empty(labels, name, files)
+    names, positions = map_classes(labels.class_names, policy.classes)
+    work = Import(files, labels, resolve(labels, files.photos, ledger), policy, ledger, context)
+    if not work.labelled and not work.found.contested:
+        missing = [f"{image.file}: {image.label}" for image in labels.images]
+        raise DataError("Not one of the labelled images is there", _TOGETHER, missing)
+    unlabelled = drop_photos_without_labels(work)
+    rows = read_rows(work, positions)
+    headers = read_headers(work)
+    rows = to_upright(work, rows, headers)
+    rows = check_boxes(work, rows, headers)
+    _refuse_defects(work, rows)
+    dataset = _assemble(work, rows, names, headers, read_origins(folder))
+    read = len(dataset.boxes) + sum(entry.item == "box" and entry.action == "dropped" for entry in ledger.entries)
+    return Imported(dataset, name, reason, read, unlabelled)
+
+
+def _without_images(files: FileSet) -> str:
+    if not files.paths:
+        return f"{files.root} is empty"
+    return f"There is no image among the {len(files.paths)} files in {files.root} ({', '.join(files.paths[:3])} …)"
+
+
+def _refuse_malformed(labels: Labels, policy: Policy) -> None:
+    """A label file that cannot be parsed may hold any number of boxes: only an explicit `drop` passes over it."""
+    fatal = [found for found in labels.malformed if found.image is None or policy.on_invalid != "drop"]
+    if fatal:
+        hint = "Mend or remove them."
+        if all(found.image is not None for found in fatal):
+            hint = "Mend them, or set annotate.on_invalid to drop to leave out their images."
+        raise DataError(f"{len(fatal)} label files cannot be read", hint, [str(found) for found in fatal])
+
+
+def _refuse_empty(labels: Labels, name: str, files: FileSet) -> None:
+    if not labels.images:
+        hint = f"Set annotate.format to the format of your labels, or to auto.\nKnown formats:\n{formats.describe()}"
+        raise DataError(f"There are {len(files.photos)} images but no {name} labels in {files.root}", hint)
+    if not labels.class_names:
+        raise DataError(f"The {name} labels in {files.root} hold no box and name no class")
+
+
+def _refuse_defects(work: Import, rows: Rows) -> None:
+    defects = [entry for entry in work.ledger.entries if is_defect(entry)]
+    if defects and work.policy.on_invalid == "error":
+        raise DataError(
+            f"{len(defects)} defects in the labels",
+            "Set annotate.on_invalid to fix (mend what can be mended, drop the rest) or drop.",
+            [f"{entry.where()}: {entry.item} {entry.reason} {entry.detail}".rstrip() for entry in defects],
+        )
+    bad_boxes = [entry for entry in defects if entry.item == "box"]
+    if not len(rows.record) and bad_boxes:
+        counts = Counter(entry.reason for entry in bad_boxes)
+        raise DataError(
+            "Not one box could be used",
+            f"The first: {bad_boxes[0].where()}: {bad_boxes[0].detail}",
+            [f"{count} boxes: {reason}" for reason, count in counts.most_common()],
+        )
+
+
+def is_defect(entry: Entry) -> bool:
+    """Whether a ledger entry tells of something wrong in the data, rather than of a choice or a harmless conversion."""
+    return (entry.action in ("dropped", "fixed") or entry.reason == "out_of_bounds") and entry.reason not in CHOSEN_REASONS
+
+
+def _assemble(
+    work: Import,
+    rows: Rows,
+    names: tuple[str, ...],
+    headers: Sequence[Header | None],
+    origins: Mapping[str, Mapping[str, object]],
+) -> Dataset:
+    photos, records = work.found.photos, zip(work.found.photo_of, work.labels.images, strict=True)
+    groups = {number: image.group for number, image in records if image.group}
+    images: list[tuple[object, ...]] = []
+    new_number = np.full(len(photos), -1)
+    for number, (path, header) in enumerate(zip(photos, headers, strict=True)):
+        if header is None or number in work.dropped:
+            continue
+        new_number[number] = len(images)
+        origin = origins.get(path, {})
+        group = str(origin.get("group") or groups.get(number) or path)
+        digest = str(origin.get("hash") or "")
+        images.append((path, header.width, header.height, digest, path, group, work.found.splits[number], ""))
+    if not images:
+        raise DataError("Not one image could be used", "", [f"{photos[number]}: {why}" for number, why in work.dropped.items()])
+    columns = ["path", "width", "height", "hash", "source_id", "group_id", "split", "dhash"]
+    boxes = box_frame(rows)
+    boxes["image"] = new_number[rows.photo]
+    return Dataset(names, pd.DataFrame(images, columns=columns), boxes)
+
+
+def read_origins(folder: Path) -> dict[str, dict[str, object]]:
+    """What `collect` noted of each file, by path; empty without `origins.jsonl`."""
+    path = folder / "origins.jsonl"
+    if not path.exists():
+        return {}
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row["path"]: row for row in rows}

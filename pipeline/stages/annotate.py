@@ -1,0 +1,85 @@
+"""Turn collected images and label files of any known format into one data set.
+
+The format is found by content. Every image and box that does not come through unchanged stands in the ledger. Images are
+hard-linked, never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline import formats
+from pipeline.classes import Classes
+from pipeline.stage import JSON, Context, Stage, StageParams
+
+
+class Params(StageParams):
+    """The section `annotate` of params.yaml.
+
+    Attributes:
+        format: a label format, or auto: found by content.
+        options: what the format's module lists as its `Options`.
+        classes: rename, merge, drop, keep, order; see `pipeline/classes.py`.
+        on_invalid: what to do with defects. fix: swap inverted and clip protruding boxes, drop what cannot be mended (no
+            area, NaN, unknown class, not an image). drop: drop every such box, and images whose label file cannot be
+            parsed. error: stop and list them. Whatever is done stands in the ledger. See `pipeline/checks.py`.
+        frame: how labels of EXIF-rotated photos were drawn; see `pipeline/frames.py`.
+        include_unlabelled: keep images that no label file mentions, as background.
+    """
+
+    format: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the format")
+    classes: Classes = Field(default_factory=Classes, description="rename, merge, drop, keep, order")
+    on_invalid: Literal["error", "drop", "fix"] = "fix"
+    frame: Literal["auto", "upright", "stored"] = "auto"
+    include_unlabelled: bool = True
+
+
+def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
+    from pipeline import files
+    from pipeline.import_steps import Policy
+    from pipeline.importing import import_folder
+    from pipeline.ledger import Ledger
+
+    ledger = Ledger()
+    policy = Policy(params.format, params.options, params.classes, params.on_invalid, params.frame, params.include_unlabelled)
+    imported = import_folder(inputs["collect"], policy, ledger, context)
+    dataset = imported.dataset
+    with context.progress("link images", len(dataset.images)) as advance:
+        for path in dataset.images["path"]:
+            files.link(inputs["collect"] / "files" / path, out / "images" / path)
+            advance()
+    dataset.save(out)
+    ledger.write(out)
+    splits = dataset.images["split"].value_counts()
+    return {
+        **dataset.counts(),
+        "format": imported.format,
+        "format_reason": imported.reason,
+        "boxes_read": imported.boxes_read,
+        "unlabelled": imported.unlabelled,
+        "background": int(len(dataset.images) - dataset.boxes["image"].nunique()),
+        "splits": {name: int(splits[name]) for name in ("train", "val", "test") if name in splits},
+        "ledger": ledger.counts(),
+    }
+
+
+def preflight(params: Params) -> None:
+    """Refuse an unknown format, and options that a named format does not have."""
+    if params.format != "auto":
+        formats.options(params.format, params.options)
+
+
+STAGE = Stage(
+    inputs=("collect",),
+    params=Params,
+    run=run,
+    version=1,
+    root="datasets",
+    summary="read labels of any format into one data set",
+    preflight=preflight,
+)

@@ -1,0 +1,116 @@
+"""Every label format there and back, and with damaged files."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline import formats
+from pipeline.dataset import Dataset
+from pipeline.errors import DataError, PipelineError
+from tests.contract.test_formats import label
+from tests.labelling import Collected
+
+FORMATS = formats.names()
+SIZES = [(1, 1), (7, 5), (640, 480), (1919, 1081), (4001, 2999)]
+
+_characters = st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters='/\\:*?"<>|.~')
+_words = st.text(_characters, min_size=1, max_size=20)
+_names = _words | st.sampled_from(["no", "1", "a b", "Ärger", "true", "0x10"])
+_folders = st.sampled_from(["", "a/", "images/", "labels/", "a b/ü/", "JPEGImages/", "Annotations/", "x.y/"])
+_stems = _words | st.sampled_from(["1", "a b", "v1.2", "日本", "🙂", "x" * 200, "100%", "classes", "train"])
+_paths = st.tuples(_folders, _stems).map("".join)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of each size, named after it."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for width, height in SIZES:
+        Image.new("1", (width, height)).save(folder / f"{width}x{height}.png")
+    return folder
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> Dataset:
+    names = draw(st.lists(_names, min_size=1, max_size=4, unique=True))
+    stems = draw(st.lists(_paths, min_size=1, max_size=5, unique_by=lambda path: path.lower()))
+    splits = st.sampled_from(["train", "val", "test"]) if draw(st.booleans()) else st.just("")
+    images, boxes = [], []
+    for number, (stem, suffix) in enumerate(zip(stems, itertools.cycle([".jpg", ".PNG", ".webp"]), strict=False)):
+        width, height = draw(st.sampled_from(SIZES))
+        images.append({"path": stem + suffix, "width": width, "height": height, "split": draw(splits)})
+        for _ in range(draw(st.integers(0, 3))):
+            left, top = draw(st.floats(0, 0.9)) * width, draw(st.floats(0, 0.9)) * height
+            right, bottom = left + draw(st.floats(0.01, 0.1)) * width, top + draw(st.floats(0.01, 0.1)) * height
+            row = (number, draw(st.integers(0, len(names) - 1)), left, top, min(right, width), min(bottom, height))
+            boxes += [row] if row not in boxes else []
+    return Dataset.from_rows(names, images, boxes)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=25)
+@given(dataset=datasets())
+def test_there_and_back(name: str, pictures: Path, dataset: Dataset) -> None:
+    if name == "voc" and len(dataset.boxes) == 0:
+        return  # VOC knows only the classes that occur
+    with tempfile.TemporaryDirectory() as temporary:
+        source, collected = Path(temporary) / "source", Collected(Path(temporary) / "collected")
+        for path, width, height in dataset.images[["path", "width", "height"]].itertuples(index=False):
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).hardlink_to(pictures / f"{width}x{height}.png")
+        formats.load(name).write(dataset, source, collected.files)
+        back = collected.run(format=name).dataset
+    prefix = "JPEGImages/" if name == "voc" else "images/"
+    order = sorted(range(len(dataset.images)), key=lambda number: prefix + dataset.images["path"][number])
+    columns = ["width", "height", "split"]
+    assert back.images["path"].tolist() == [prefix + dataset.images["path"][number] for number in order]
+    assert back.images[columns].to_numpy().tolist() == dataset.images[columns].iloc[order].to_numpy().tolist()
+    for number, original in enumerate(order):
+        edges, class_ids = dataset.edges_of(original)
+        back_edges, back_ids = back.edges_of(number)
+        assert [back.class_names[i] for i in back_ids] == [dataset.class_names[i] for i in class_ids]
+        assert back_edges == pytest.approx(edges, abs=1e-6)
+    if name != "voc":
+        assert back.class_names == dataset.class_names
+
+
+@pytest.mark.parametrize("name", ["voc", "yolo"])
+def test_images_that_would_share_a_label_file_are_not_written(name: str, tmp_path: Path) -> None:
+    rows = [{"path": path, "width": 10, "height": 10} for path in ("a.jpg", "a.png")]
+    for row in rows:
+        Image.new("L", (10, 10)).save(tmp_path / str(row["path"]))
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png would share"):
+        formats.load(name).write(Dataset.from_rows(["x"], rows, []), tmp_path, tmp_path / "out")
+
+
+_pieces = st.binary(max_size=12) | st.sampled_from([b"NaN", b"-1", b"1e999", b"[]", b"{}", b"<", b"null"])
+_splices = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), _pieces), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=60)
+@given(splices=_splices, which=st.integers(0, 3), mode=st.sampled_from(["fix", "drop", "error"]))
+def test_damaged_files_end_in_a_data_set_or_a_clear_error(
+    name: str, splices: list[tuple[float, int, bytes]], which: int, mode: str
+) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        collected = label(Collected(Path(temporary)), name, {"a.jpg": [("cat", 1, 2, 3, 4)], "b.jpg": [("dog", 1, 2, 3, 4)]})
+        targets = sorted(path for path in collected.files.rglob("*") if path.is_file() and path.suffix != ".jpg")
+        target = targets[which % len(targets)]
+        data = target.read_bytes()
+        for position, length, replacement in splices:
+            start = int(position * len(data))
+            data = data[:start] + replacement + data[start + length :]
+        target.write_bytes(data)
+        # Anything but a PipelineError fails the test; a data set is validated as it is made.
+        with contextlib.suppress(PipelineError):
+            result = collected.run(format=name, on_invalid=mode)
+            assert len(result.dataset.boxes) <= result.summary["boxes_read"]

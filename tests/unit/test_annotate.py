@@ -1,0 +1,163 @@
+"""The stage, whatever the format."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DataError, ParamsError
+from pipeline.stage import Context
+from pipeline.stages import annotate
+from tests.labelling import Collected
+
+ROW = "0 0.5 0.5 0.2 0.4\n"  # on 100x50: 40, 15, 60, 35
+EDGES = (40, 15, 60, 35)
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Collected:
+    return Collected(tmp_path)
+
+
+def test_planning_does_not_load_heavy_libraries() -> None:
+    code = "import sys, pipeline.stages.annotate as a; a.preflight(a.Params(format='yolo')); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "pandas", "cv2", "PIL"} & set(loaded)
+
+
+def test_preflight_refuses_what_cannot_work() -> None:
+    with pytest.raises(ParamsError, match=r"(?s)no label format 'yollo'.*Did you mean 'yolo'\?"):
+        annotate.preflight(annotate.Params(format="yollo"))
+    with pytest.raises(ParamsError, match=r"(?s)annotate\.options\.name: .*Its options: names"):
+        annotate.preflight(annotate.Params(format="yolo", options={"name": ["a"]}))
+    annotate.preflight(annotate.Params(format="voc", options={"one_based": True}))
+
+
+def test_groups_and_hashes_come_from_collect(collected: Collected) -> None:
+    collected.groups = {"a.jpg": "video 1"}
+    collected.image("a.jpg").image("b.jpg").text("a.txt", ROW).text("b.txt", ROW)
+    images = collected.run().dataset.images
+    assert images["group_id"].tolist() == ["video 1", "b.jpg"]
+    assert images["source_id"].tolist() == ["a.jpg", "b.jpg"]
+    assert images["hash"].str.len().tolist() == [64, 64]
+
+
+def test_equal_input_gives_equal_bytes(collected: Collected, tmp_path: Path) -> None:
+    collected.image("a.jpg").image("b.jpg").text("a.txt", ROW)
+    first = {path.name: path.read_bytes() for path in collected.run().folder.iterdir() if path.is_file()}
+    assert set(first) == {"images.parquet", "boxes.parquet", "classes.json", "ledger.jsonl"}
+    assert first == {path.name: path.read_bytes() for path in collected.run().folder.iterdir() if path.is_file()}
+
+
+def test_classes_by_the_users_wish(collected: Collected) -> None:
+    collected.image("a.jpg").text("classes.txt", "Car\nBus\nTram\n")
+    collected.text("a.txt", "0 .5 .5 .2 .4\n1 .5 .5 .4 .4\n2 .5 .5 .6 .4\n1 .5 .5 .2 .4\n")
+    result = collected.run(classes={"merge": {"vehicle": ["Car", "Bus"]}, "drop": ["Tram"]}, on_invalid="drop")
+    assert result.dataset.class_names == ("vehicle",)
+    assert result.reasons() == {"box dropped: class_dropped": 1, "box dropped: duplicate_box": 1}
+    with pytest.raises(ParamsError, match="Did you mean 'Tram'"):
+        collected.run(classes={"drop": ["Tran"]})
+
+
+def test_at_most_twenty_defects_are_shown(collected: Collected) -> None:
+    collected.image("a.jpg").text("a.txt", "".join(f"0 .5 .5 0 .{number}\n" for number in range(1, 31)))
+    with pytest.raises(DataError) as error:
+        collected.run(on_invalid="error")
+    assert len(error.value.problems) == 30
+    assert str(error.value).count("a.txt:") == 20
+    assert "and 10 more" in str(error.value)
+    with pytest.raises(DataError, match=r"(?s)Not one box could be used.*30 boxes: zero_area"):
+        collected.run()
+
+
+def test_one_image_with_two_sources_of_labels(collected: Collected) -> None:
+    collected.image("images/a.jpg")
+    image = {"id": 1, "file_name": "a.jpg"}
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
+    collected.coco("people.json", [image], [box], [{"id": 1, "name": "person"}])
+    collected.coco("cars.json", [image], [box], [{"id": 1, "name": "car"}])
+    result = collected.run()
+    assert [box[1] for box in result.boxes()] == ["car", "person"]
+    assert result.reasons() == {"image converted: merged_records": 1}
+
+
+def test_a_label_that_surely_belongs_wins_over_one_of_the_same_name(collected: Collected) -> None:
+    collected.image("set/images/1.jpg").text("set/labels/1.txt", ROW).text("old/1.txt", "0 .5 .5 .9 .9\n")
+    result = collected.run()
+    assert result.boxes() == [("set/images/1.jpg", "class_0", *EDGES)]
+    assert result.reasons() == {"box dropped: claimed_by_other": 1, "image dropped: claimed_by_other": 1}
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system does not take such names")
+@pytest.mark.parametrize("name", [b"a\\b.jpg", b"gr\xfcn.jpg"])
+def test_names_that_do_not_exist_everywhere(collected: Collected, name: bytes) -> None:
+    collected.image("a.jpg").text("a.txt", ROW).close()
+    (collected.files / "a.jpg").rename(collected.files / os.fsdecode(name))
+    with pytest.raises(DataError, match="File names that do not exist on every system"):
+        annotate.run({"collect": collected.root}, annotate.Params(), collected.root / "out", Context())
+
+
+def test_a_declared_size_tells_the_frame(collected: Collected) -> None:
+    # Stored 100x50, orientation 6: shown turned clockwise, 50x100. A box at the stored top-left is shown at the top-right.
+    for name, size in (("stored", (100, 50)), ("upright", (50, 100))):
+        collected.image(f"{name}.jpg", orientation=6).voc(f"{name}.xml", f"{name}.jpg", [("x", 0, 0, 10, 20)], size)
+    result = collected.run()
+    assert result.dataset.images[["width", "height"]].to_numpy().tolist() == [[50, 100], [50, 100]]
+    assert result.boxes() == [("stored.jpg", "x", 30, 0, 50, 10), ("upright.jpg", "x", 0, 0, 10, 20)]
+    assert result.reasons() == {"image converted: stored_frame": 1}
+    assert [box[2:] for box in collected.run(frame="upright").boxes()] == [(0, 0, 10, 20)] * 2
+    assert [box[2:] for box in collected.run(frame="stored").boxes()] == [(30, 0, 50, 10)] * 2
+
+
+@pytest.mark.parametrize(
+    ("orientation", "edges"),
+    [
+        (1, (10, 5, 30, 25)),
+        (2, (70, 5, 90, 25)),
+        (3, (70, 25, 90, 45)),
+        (4, (10, 25, 30, 45)),
+        (5, (5, 10, 25, 30)),
+        (6, (25, 10, 45, 30)),
+        (7, (25, 70, 45, 90)),
+        (8, (5, 70, 25, 90)),
+    ],
+)
+def test_stored_boxes_of_every_orientation(collected: Collected, orientation: int, edges: tuple[float, ...]) -> None:
+    collected.image("a.jpg", orientation=orientation).text("a.txt", "0 0.2 0.3 0.2 0.4\n")  # 10, 5, 30, 25
+    assert collected.run(frame="stored").boxes()[0][2:] == edges
+
+
+def test_what_a_size_cannot_tell_follows_the_other_photos(collected: Collected) -> None:
+    collected.image("a.jpg", orientation=6).voc("a.xml", "a.jpg", [("x", 0, 0, 10, 20)], (100, 50))
+    collected.image("b.jpg", orientation=3).voc("b.xml", "b.jpg", [("x", 0, 0, 10, 20)], (100, 50))
+    result = collected.run()
+    assert result.boxes()[1] == ("b.jpg", "x", 90, 30, 100, 50)
+    assert result.warnings == []
+
+
+def test_labels_of_a_smaller_copy_are_scaled(collected: Collected) -> None:
+    collected.image("a.jpg", 200, 100).voc("a.xml", "a.jpg", [("x", 10, 10, 20, 20)], (100, 50))
+    result = collected.run(on_invalid="error")
+    assert result.boxes() == [("a.jpg", "x", 20, 20, 40, 40)]
+    assert result.reasons() == {"image converted: resized": 1}
+
+
+def test_a_declared_size_that_contradicts_the_image(collected: Collected) -> None:
+    collected.image("a.jpg").voc("a.xml", "a.jpg", [("x", 1, 1, 9, 9)], (640, 480))
+    collected.image("b.jpg").voc("b.xml", "b.jpg", [("x", 1, 1, 9, 9)], (50, 100))
+    collected.image("c.jpg").voc("c.xml", "c.jpg", [("x", 1, 1, 9, 9)], (0, 0))
+    result = collected.run()
+    assert [box[0] for box in result.boxes()] == ["b.jpg", "c.jpg"]
+    assert result.reasons() == {
+        "box dropped: size_mismatch": 1,
+        "image dropped: size_mismatch": 1,
+        "image fixed: size_swapped": 1,
+    }
+    assert "declared 640x480, the image is 100x50" in result.entries[0].detail
+    assert [box[0] for box in collected.run(on_invalid="drop").boxes()] == ["c.jpg"]
+    with pytest.raises(DataError, match="size_swapped"):
+        collected.run(on_invalid="error")

@@ -1,0 +1,87 @@
+"""What is peculiar to VOC label files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DataError
+from tests.labelling import Collected
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Collected:
+    return Collected(tmp_path)
+
+
+def test_voc_image_names(collected: Collected) -> None:
+    for name in ("1", "2", "3", "4"):
+        collected.image(f"JPEGImages/{name}.jpg")
+    collected.voc("Annotations/1.xml", "1", [("x", 1, 1, 9, 9)])
+    collected.voc("Annotations/2.xml", "1.jpg", [("x", 2, 1, 9, 9)])
+    collected.voc("Annotations/three.xml", "3.jpg", [("x", 3, 1, 9, 9)])
+    collected.voc("Annotations/4.xml", "", [("x", 4, 1, 9, 9)])
+    result = collected.run()
+    assert [(box[0], box[2]) for box in result.boxes()] == [(f"JPEGImages/{number}.jpg", number) for number in (1, 2, 3, 4)]
+    assert result.reasons() == {"file converted: filename_mismatch": 2}
+
+
+def test_voc_objects_of_every_kind(collected: Collected) -> None:
+    xml = """<annotation><filename>a.jpg</filename>
+      <object><name>b</name><bndbox><ymax>9</ymax><xmin>1.5</xmin><ymin>2</ymin><xmax> 8 </xmax></bndbox>
+        <part><name>head</name><bndbox><xmin>3</xmin><ymin>3</ymin><xmax>4</xmax><ymax>4</ymax></bndbox></part></object>
+      <object><name>a</name><difficult>1</difficult>
+        <bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object>
+      <object><name></name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object>
+      <object><name>c</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax></xmax><ymax>5</ymax></bndbox></object>
+      <object><name>c</name><polygon><x1>1</x1></polygon></object>
+    </annotation>"""
+    collected.image("a.jpg").text("a.xml", xml)
+    result = collected.run()
+    assert result.boxes() == [("a.jpg", "b", 1.5, 2, 8, 9), ("a.jpg", "a", 1, 1, 5, 5)]
+    assert result.dataset.class_names == ("a", "b"), "alphabetical: VOC has no order"
+    assert [(entry.reason, entry.line) for entry in result.entries] == [("no_class", 6), ("malformed_box", 7), ("no_box", 8)]
+    assert collected.run(options={"one_based": True}).boxes()[1][2:] == (0, 0, 5, 5)
+    assert collected.run(options={"difficult": "drop"}).reasons()["box dropped: difficult"] == 1
+
+
+def test_voc_splits_and_masks(collected: Collected) -> None:
+    for name in ("1", "2", "3"):
+        collected.image(f"VOC2012/JPEGImages/{name}.jpg").voc(
+            f"VOC2012/Annotations/{name}.xml", f"{name}.jpg", [("x", 1, 1, 9, 9)]
+        )
+        collected.image(f"VOC2012/SegmentationClass/{name}.png")
+    folder = "VOC2012/ImageSets/Main"
+    collected.text(f"{folder}/train.txt", "1\n").text(f"{folder}/val.txt", "2\n").text(f"{folder}/trainval.txt", "1\n2\n")
+    collected.text(f"{folder}/cat_train.txt", "3 1\n").text("VOC2012/ImageSets/Segmentation/test.txt", "1\n")
+    result = collected.run()
+    assert list(result.splits().values()) == ["train", "val", ""]
+    assert result.entries == []
+
+
+def test_voc_unreadable_files(collected: Collected) -> None:
+    for name in ("good", "cut", "bomb", "latin"):
+        collected.image(f"{name}.jpg").voc(f"{name}.xml", f"{name}.jpg", [("x", 1, 1, 9, 9)])
+    text = (collected.files / "good.xml").read_text(encoding="utf-8")
+    collected.text("cut.xml", text[: len(text) // 2])
+    collected.text("bomb.xml", '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]>' + text)
+    collected.data("latin.xml", text.replace("x</name>", "é</name>").encode("latin-1"))
+    for mode in ("fix", "error"):
+        with pytest.raises(DataError) as error:
+            collected.run(on_invalid=mode)
+        assert [problem.split(": ", 1)[0] for problem in error.value.problems] == ["bomb.xml", "cut.xml:4", "latin.xml:4"]
+        assert "annotate.on_invalid to drop" in error.value.hint
+    result = collected.run(on_invalid="drop")
+    assert [box[0] for box in result.boxes()] == ["good.jpg"]
+    assert result.reasons() == {"image dropped: malformed_label_file": 3}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_voc_encodings(collected: Collected, encoding: str) -> None:
+    collected.image("ä.jpg").voc("ä.xml", "ä.jpg", [("Größe", 1, 1, 9, 9)])
+    text = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>\n' + (collected.files / "ä.xml").read_text(
+        encoding="utf-8"
+    )
+    collected.data("ä.xml", text.encode(encoding))
+    assert collected.run().boxes() == [("ä.jpg", "Größe", 1, 1, 9, 9)]
