@@ -105,8 +105,8 @@ def work(step: str, name: str, folder: Path) -> None:
     import resource
 
     from pipeline import formats
-    from pipeline.import_steps import Policy
-    from pipeline.importing import import_folder
+    from pipeline.labelling.import_steps import Policy
+    from pipeline.labelling.importing import import_folder
     from pipeline.ledger import Ledger
     from pipeline.stage import Context
 
@@ -115,7 +115,7 @@ def work(step: str, name: str, folder: Path) -> None:
     if step == "floor":
         floor(name, folder)
     elif step == "read":
-        from pipeline.fileset import FileSet
+        from pipeline.labelling.fileset import FileSet
 
         module.read(FileSet.scan(folder / "files"), Ledger(), module.Options())
     else:

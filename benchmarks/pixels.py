@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 from pipeline import images, machine
-from pipeline.augmentation import albumentations
 from pipeline.dataset import Dataset
-from pipeline.pixel_options import AugmentParams, PreprocessParams, Resize
+from pipeline.pixels.augmentation import albumentations
+from pipeline.pixels.options import AugmentParams, PreprocessParams, Resize
 from pipeline.stage import Context
 from pipeline.stages import augment, preprocess
 

@@ -161,7 +161,7 @@ def train_ours(job: dict[str, object]) -> dict[str, object]:
 
     out = Path(str(job["out"]))
     out.mkdir()
-    params = train.Params(
+    params = train.TrainParams(
         model=str(job["weights"]), **{key: job[key] for key in ("epochs", "imgsz", "batch", "seed", "precision")}
     )
     context = Context(cache=Path(str(job["cache"])), device="cpu")

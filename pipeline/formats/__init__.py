@@ -23,13 +23,13 @@ from pydantic import ValidationError
 
 from pipeline import plugins
 from pipeline.errors import DataError, ParamsError, did_you_mean
-from pipeline.labels import Labels
+from pipeline.labelling.labels import Labels
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
-    from pipeline.fileset import FileSet
+    from pipeline.labelling.fileset import FileSet
 
 
 class Strength(IntEnum):

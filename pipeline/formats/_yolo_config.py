@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.errors import DataError
-from pipeline.labels import Labels, Malformed, SplitList
+from pipeline.labelling.labels import Labels, Malformed, SplitList
+from pipeline.labelling.references import References
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
-from pipeline.references import References
 
 if TYPE_CHECKING:
-    from pipeline.fileset import FileSet
+    from pipeline.labelling.fileset import FileSet
 
 _SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _YAML_MARKS = re.compile(r"^(names|nc|train|val)\s*:", re.MULTILINE)

@@ -26,13 +26,13 @@ import orjson
 from pipeline.files import write_bytes
 from pipeline.formats import Evidence, Strength
 from pipeline.formats._common import as_size, link_images
-from pipeline.labels import LabelledImage, Labels, Malformed, split_of_file
+from pipeline.labelling.labels import LabelledImage, Labels, Malformed, split_of_file
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
-    from pipeline.fileset import FileSet
+    from pipeline.labelling.fileset import FileSet
 
 _OTHER_TASKS = re.compile(r"(person_keypoints|captions|stuff|panoptic|image_info)_")
 

@@ -29,13 +29,13 @@ from pipeline.errors import DataError
 from pipeline.files import write_text
 from pipeline.formats import Evidence, Strength
 from pipeline.formats._common import as_size, link_images, plain_number, spread
-from pipeline.labels import LabelledImage, Labels, Malformed, SplitList
+from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
-    from pipeline.fileset import FileSet
+    from pipeline.labelling.fileset import FileSet
 
 MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
 _ROOT = re.compile(rb"<annotation[\s>]")

@@ -28,13 +28,13 @@ from pipeline.files import write_text
 from pipeline.formats import Evidence, Strength
 from pipeline.formats._common import link_images, plain_number, spread
 from pipeline.formats._yolo_config import MAX_CLASSES, class_names, find_configs, label_paths
-from pipeline.labels import LabelledImage, Labels, Malformed
+from pipeline.labelling.labels import LabelledImage, Labels, Malformed
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
-    from pipeline.fileset import FileSet
+    from pipeline.labelling.fileset import FileSet
 
 
 class Options(StageParams):

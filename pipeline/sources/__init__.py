@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pipeline.ledger import Ledger
-from pipeline.paths import is_image
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,14 @@ class Fetched:
 
 # Large or foreign kinds that hold no labels. Whatever else lies beside the images comes along: a label format may use any suffix.
 _UNWANTED = frozenset(
-    ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .mp3 .wav .zip .tar .gz .tgz .bz2 .xz .7z .rar .iso .pt .pth .onnx .tflite "
-    ".engine .h5 .pb .bin .safetensors .exe .dll .so .doc .docx .ppt .pptx .pdf .py .ipynb .pyc".split()
+    f".{suffix}"
+    for group in (
+        ("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "mp3", "wav"),
+        ("zip", "tar", "gz", "tgz", "bz2", "xz", "7z", "rar", "iso"),
+        ("pt", "pth", "onnx", "tflite", "engine", "h5", "pb", "bin", "safetensors"),
+        ("exe", "dll", "so", "py", "pyc", "ipynb", "doc", "docx", "ppt", "pptx", "pdf"),
+    )
+    for suffix in group
 )
 
 

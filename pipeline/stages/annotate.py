@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline import formats
-from pipeline.classes import Classes
+from pipeline.labelling.classes import Classes
 from pipeline.stage import JSON, Context, Stage, StageParams
 
 
@@ -23,11 +23,11 @@ class Params(StageParams):
     Attributes:
         format: a label format, or auto: found by content.
         options: what the format's module lists as its `Options`.
-        classes: rename, merge, drop, keep, order; see `pipeline/classes.py`.
+        classes: rename, merge, drop, keep, order; see `pipeline/labelling/classes.py`.
         on_invalid: what to do with defects. fix: swap inverted and clip protruding boxes, drop what cannot be mended (no
             area, NaN, unknown class, not an image). drop: drop every such box, and images whose label file cannot be
-            parsed. error: stop and list them. Whatever is done stands in the ledger. See `pipeline/checks.py`.
-        frame: how labels of EXIF-rotated photos were drawn; see `pipeline/frames.py`.
+            parsed. error: stop and list them. Whatever is done stands in the ledger. See `pipeline/labelling/checks.py`.
+        frame: how labels of EXIF-rotated photos were drawn; see `pipeline/labelling/frames.py`.
         include_unlabelled: keep images that no label file mentions, as background.
     """
 
@@ -41,8 +41,8 @@ class Params(StageParams):
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
     from pipeline import files
-    from pipeline.import_steps import Policy
-    from pipeline.importing import import_folder
+    from pipeline.labelling.import_steps import Policy
+    from pipeline.labelling.importing import import_folder
     from pipeline.ledger import Ledger
 
     ledger = Ledger()

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.pixel_options import AugmentParams
+from pipeline.pixels.options import AugmentParams
 from pipeline.stage import JSON, Context, Stage
 
 
 def run(inputs: Mapping[str, Path], params: AugmentParams, out: Path, context: Context) -> JSON:
-    from pipeline import augment_images
+    from pipeline.pixels import augment
 
-    return augment_images.run(inputs["split"], params, out, context)
+    return augment.run(inputs["split"], params, out, context)
 
 
 def preflight(params: AugmentParams) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.pixel_options import PreprocessParams
+from pipeline.pixels.options import PreprocessParams
 from pipeline.stage import JSON, Context, Stage
 
 
 def run(inputs: Mapping[str, Path], params: PreprocessParams, out: Path, context: Context) -> JSON:
-    from pipeline import preprocess_images
+    from pipeline.pixels import preprocess
 
-    return preprocess_images.run(inputs["annotate"], params, out, context)
+    return preprocess.run(inputs["annotate"], params, out, context)
 
 
 STAGE = Stage(

@@ -14,12 +14,12 @@ from pipeline.stage import JSON, Context
 from pipeline.yolo import checkpoints, cpu, curves, scratch, training, ultralytics
 
 if TYPE_CHECKING:
-    from pipeline.stages.train import Params
+    from pipeline.yolo.options import TrainParams
 
 SCRATCH = ".scratch"
 
 
-def fit(source: Path, params: Params, out: Path, context: Context) -> JSON:
+def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
     """Train on the train and val images of the data set in `source` and leave the artifact in `out`; returns the summary.
 
     Raises:
@@ -61,7 +61,7 @@ def fit(source: Path, params: Params, out: Path, context: Context) -> JSON:
     return summary
 
 
-def _arguments(params: Params) -> JSON:
+def _arguments(params: TrainParams) -> JSON:
     """The params in ultralytics' words."""
     arguments = params.model_dump(exclude={"model", "precision", "extra"})
     arguments["cache"] = {"ram": "ram", "disk": "disk", "off": False}[params.cache]

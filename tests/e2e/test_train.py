@@ -96,7 +96,7 @@ class Bar:
 def run(data: Path, base: Path, out: Path, progress: Any = None, **params: Any) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     context = Context(base=base, cache=base / "cache", device="cpu", progress=progress or Bar())
-    return train.STAGE.run({"augment": data}, train.Params(model="start.pt", **(TINY | params)), out, context)
+    return train.STAGE.run({"augment": data}, train.TrainParams(model="start.pt", **(TINY | params)), out, context)
 
 
 def results(folder: Path) -> list[dict[str, float]]:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline import augmentation, drawing, images, ledger, params
-from pipeline.augmentation import augment
+from pipeline import drawing, images, ledger, params
 from pipeline.dataset import Dataset
 from pipeline.errors import MissingDependency, ParamsError
-from pipeline.pixel_options import AugmentParams, Transform
+from pipeline.pixels import augmentation
+from pipeline.pixels.augmentation import augment
+from pipeline.pixels.options import AugmentParams, Transform
 from pipeline.stage import Context
 from pipeline.stages.augment import STAGE, run
 

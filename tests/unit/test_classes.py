@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.classes import Classes, map_classes
 from pipeline.errors import ParamsError
+from pipeline.labelling.classes import Classes, map_classes
 
 NAMES = ["Car", "Bus", "Truck", "Tram", "Pedestrian"]
 

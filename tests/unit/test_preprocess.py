@@ -16,11 +16,12 @@ from PIL import Image as PillowImage
 from pydantic import ValidationError
 
 from pipeline import boxes as box_geometry
-from pipeline import images, ledger, worklog
+from pipeline import images, ledger
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError, ParamsError
-from pipeline.pixel_options import Crop, PreprocessParams, Resize
-from pipeline.preprocessing import follow, output_path, plan, render
+from pipeline.pixels import worklog
+from pipeline.pixels.options import Crop, PreprocessParams, Resize
+from pipeline.pixels.preprocessing import follow, output_path, plan, render
 from pipeline.stage import Context
 from pipeline.stages.preprocess import STAGE, run
 

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from pipeline.references import BY_NAME, BY_STEM, EXACT, References
+from pipeline.labelling.references import BY_NAME, BY_STEM, EXACT, References
 
 FILES = [
     "2007/JPEGImages/1.jpg",

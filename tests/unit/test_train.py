@@ -14,8 +14,8 @@ from pipeline import images
 from pipeline.boxes import from_cxcywhn
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError, ParamsError, TrainingError
-from pipeline.stages.train import Params
 from pipeline.yolo import checkpoints, scratch
+from pipeline.yolo.options import TrainParams as Params
 
 
 class TestParams:

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.labels import LabelledImage, Labels, split_of_folder
+from pipeline.labelling.labels import LabelledImage, Labels, split_of_folder
+from pipeline.labelling.references import BY_STEM, Match, References
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
-from pipeline.references import BY_STEM, Match, References
 
 ROOT_SAMPLE = 200
 """Names of a label file that are looked at to find the folder they start from."""

@@ -17,10 +17,10 @@ from pipeline.errors import DataError
 from pipeline.images import Header, UnreadableImage
 from pipeline.ledger import Action, Ledger
 from pipeline.parallel import imap_images
-from pipeline.pixel_options import PreprocessParams
-from pipeline.preprocessing import follow, is_untouched, output_path, plan, render
+from pipeline.pixels.options import PreprocessParams
+from pipeline.pixels.preprocessing import follow, is_untouched, output_path, plan, render
+from pipeline.pixels.worklog import Row, WorkLog
 from pipeline.stage import JSON, Context
-from pipeline.worklog import Row, WorkLog
 
 
 @dataclass(frozen=True)

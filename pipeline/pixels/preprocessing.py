@@ -18,7 +18,7 @@ from pipeline.boxes import Boxes, Matrix
 from pipeline.detections import Image
 from pipeline.errors import ParamsError
 from pipeline.images import Header
-from pipeline.pixel_options import Crop, PreprocessParams, Resize
+from pipeline.pixels.options import Crop, PreprocessParams, Resize
 
 SUFFIXES_OF_KIND = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "BMP": (".bmp",), "WEBP": (".webp",)}
 """The suffixes by which training libraries find images, the one for new names first."""

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline import formats
-from pipeline.classes import map_classes
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError
-from pipeline.fileset import FileSet
 from pipeline.images import Header
-from pipeline.import_steps import (
+from pipeline.labelling.classes import map_classes
+from pipeline.labelling.fileset import FileSet
+from pipeline.labelling.import_steps import (
     Import,
     Policy,
     Rows,
@@ -34,9 +34,9 @@ from pipeline.import_steps import (
     read_rows,
     to_upright,
 )
-from pipeline.labels import Labels
+from pipeline.labelling.labels import Labels
+from pipeline.labelling.resolve import resolve
 from pipeline.ledger import Entry, Ledger
-from pipeline.resolve import resolve
 from pipeline.stage import Context
 
 CHOSEN_REASONS = frozenset({"crowd", "difficult", "class_dropped", "no_label_file", "other_task"})

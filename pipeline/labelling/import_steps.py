@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import frames
 from pipeline.boxes import Boxes
-from pipeline.checks import check
-from pipeline.classes import Classes
 from pipeline.dataset import EDGES
-from pipeline.fileset import FileSet
 from pipeline.images import Header, UnreadableImage, read_header
-from pipeline.labels import Labels
+from pipeline.labelling import frames
+from pipeline.labelling.checks import check
+from pipeline.labelling.classes import Classes
+from pipeline.labelling.fileset import FileSet
+from pipeline.labelling.labels import Labels
+from pipeline.labelling.resolve import Resolved
 from pipeline.ledger import Action, Ledger
-from pipeline.resolve import Resolved
 from pipeline.stage import Context
 
 HEADERS_AT_ONCE = 256

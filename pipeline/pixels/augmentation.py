@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.boxes import Boxes, area, clip
 from pipeline.detections import Image
 from pipeline.errors import MissingDependency
-from pipeline.pixel_options import (
+from pipeline.pixels.options import (
     NEUTRAL_GREY,
     Blur,
     Brightness,

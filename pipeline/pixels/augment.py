@@ -13,16 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import files, images
-from pipeline.augmentation import albumentations, augment
 from pipeline.boxes import Boxes, area, as_boxes
 from pipeline.dataset import BOX_COLUMNS, EDGES, Dataset
 from pipeline.detections import Image
 from pipeline.drawing import Tile, colour_of, contact_sheet, draw_boxes, shrink
 from pipeline.ledger import Ledger
 from pipeline.parallel import imap_images
-from pipeline.pixel_options import AugmentParams
+from pipeline.pixels.augmentation import albumentations, augment
+from pipeline.pixels.options import AugmentParams
+from pipeline.pixels.worklog import Row, WorkLog
 from pipeline.stage import JSON, Context
-from pipeline.worklog import Row, WorkLog
 
 SHEET = "contact_sheet.jpg"
 SHEET_COLUMNS = 6
