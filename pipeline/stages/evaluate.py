@@ -1,0 +1,150 @@
+"""evaluate: measure the trained model on images it has never seen.
+
+COCO's AP with confidence intervals, precision, recall and F1 at the best threshold, the curves and the confusion matrix as
+pictures, a row per class and per image, and all detections. Ultralytics' own figures stand beside ours, under its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.errors import DataError, MissingDependency, TrainingError
+from pipeline.stage import JSON, Context, Stage, StageParams
+
+if TYPE_CHECKING:
+    from pipeline.dataset import Dataset
+    from pipeline.detections import Predictor
+
+
+class Params(StageParams):
+    split: Literal["test", "val"] = Field(
+        "test", description="Images to measure on; val chose the best epoch, so its figures are too good"
+    )
+    confidence: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
+        "auto", description="Threshold for precision, recall, F1 and the confusion matrix; auto: that of the best mean F1"
+    )
+    imgsz: int | None = Field(None, ge=32, le=4096, multiple_of=32, description="Longer side of the input; empty: as trained")
+    iou: float = Field(0.7, gt=0, le=1, description="Non-maximum suppression: overlap at which the weaker box is dropped")
+    max_det: int = Field(300, ge=1, le=30_000, description="Boxes an image, at most")
+    batch: int = Field(16, ge=1, le=1024, description="Images a forward pass")
+    bootstrap: int = Field(1000, ge=0, le=100_000, description="Resamples for the 95 % intervals of mAP; 0: none")
+    ultralytics: bool = Field(True, description="Also record what `yolo val` says; costs a second pass over the images")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of the bootstrap")
+
+
+def preflight(params: Params) -> None:
+    """Raise MissingDependency before anything is trained, rather than after."""
+    from pipeline import runtimes
+
+    runtimes.require("pytorch", "load")
+    missing = runtimes.missing_modules(("hotcoco", "matplotlib"))
+    if missing:
+        raise MissingDependency(f"evaluate needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")
+
+
+def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
+    """Measure `weights/best.pt` of the train stage on one split.
+
+    Raises:
+        DataError: the split has no images or no boxes, or other classes than the model.
+    """
+    import yaml
+
+    from pipeline.inference import Thresholds
+    from pipeline.runtimes import LoadOptions, pytorch
+
+    dataset = _split(inputs["split"], params, context)
+    weights = inputs["train"] / "weights" / "best.pt"
+    imgsz = params.imgsz or int(yaml.safe_load((inputs["train"] / "args.yaml").read_text(encoding="utf-8"))["imgsz"])
+    options = LoadOptions(
+        thresholds=Thresholds(iou=params.iou, max_det=params.max_det),
+        imgsz=(imgsz, imgsz),
+        batch=params.batch,
+        cache=context.cache,
+    )
+    predictor = pytorch.load(weights, context.device, options)
+    theirs = _ultralytics(weights, dataset, inputs["split"], imgsz, params, context) if params.ultralytics else None
+    return measure(predictor, dataset, inputs["split"], params, out, context, theirs)
+
+
+def measure(
+    predictor: Predictor, dataset: Dataset, folder: Path, params: Params, out: Path, context: Context, theirs: JSON | None
+) -> JSON:
+    """Measure any predictor on a data set whose pixels lie in `folder/images`, and write the artifact.
+
+    Args:
+        theirs: ultralytics' figures, None for none.
+    """
+    from pipeline.metrics import bootstrap, coco, evaluation, prediction
+
+    class_map = coco.match_classes(predictor.class_names, dataset)
+    with context.progress("evaluate", len(dataset.images)) as advance:
+        detections = prediction.predict(predictor, dataset, folder, batch=params.batch, workers=context.workers, advance=advance)
+    confidence = None if params.confidence == "auto" else params.confidence
+    found = evaluation.evaluate(dataset, detections, class_map, confidence, params.bootstrap, params.seed)
+    if found.intervals and found.intervals.groups < bootstrap.FEWEST_GROUPS:
+        context.warn(
+            f"evaluate: the {len(dataset.images)} images of {params.split} come from only {found.intervals.groups} sources; "
+            "the intervals hold for more images of these sources, not for others."
+        )
+    extra = {
+        "split": params.split,
+        "ultralytics": theirs,
+        "predictor": {
+            "runtime": predictor.runtime,
+            "imgsz": list(predictor.imgsz),
+            "iou": params.iou,
+            "max_det": params.max_det,
+        },
+    }
+    evaluation.write(found, dataset, detections, class_map, out, extra)
+    return {**evaluation.summary(found), **extra}
+
+
+def _split(folder: Path, params: Params, context: Context) -> Dataset:
+    from pipeline.dataset import Dataset
+
+    dataset = Dataset.load(folder).of_split(params.split)
+    if not len(dataset.images):
+        other = "val" if params.split == "test" else "test"
+        raise DataError(
+            f"evaluate.split: no image is in the '{params.split}' split.",
+            f"Give split.fractions.{params.split} a larger share, or set evaluate.split: {other}.",
+        )
+    if not len(dataset.boxes):
+        raise DataError(
+            f"evaluate.split: the {len(dataset.images)} images of the '{params.split}' split have no boxes to measure by.",
+            f"Label some, or give split.fractions.{params.split} a larger share.",
+        )
+    if params.split == "val":
+        context.warn("evaluate: the best epoch was chosen on val, so these figures are too good; test is the honest split.")
+    return dataset
+
+
+def _ultralytics(weights: Path, dataset: Dataset, source: Path, imgsz: int, params: Params, context: Context) -> JSON:
+    """Its figures, or why there are none: ours do not depend on them."""
+    from pipeline.yolo import validating
+
+    options = validating.Options(imgsz, params.batch, params.iou, params.max_det, context.device)
+    with context.progress("yolo val", len(dataset.images)) as advance:
+        try:
+            return validating.validate(weights, dataset, source, options, context.cache, advance)
+        except TrainingError as error:
+            context.warn(f"evaluate: no figures of ultralytics' own: {error}")
+            return {"skipped": error.message}
+
+
+STAGE = Stage(
+    inputs=("train", "split"),
+    params=Params,
+    run=run,
+    version=1,
+    root="runs",
+    summary="Measure the trained model on unseen images.",
+    libraries=("ultralytics", "torch", "opencv-python", "hotcoco", "matplotlib"),
+    preflight=preflight,
+)
