@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files, params, runner
-from pipeline.console import Console, duration, headline, size
+from pipeline.console import Console, duration, size
 from pipeline.errors import DataError, UsageError
 from pipeline.runner import Runner, Step
 from pipeline.stage import Stage
@@ -95,7 +95,7 @@ def run(options: Options, console: Console) -> int:
         console.say("\nnothing to do: everything is up to date")
     else:
         console.say()
-        rows = [(o.version.name, "reused" if o.reused else duration(o.seconds), headline(o.version.manifest)) for o in outcomes]
+        rows = [(o.version.name, "reused" if o.reused else duration(o.seconds), o.version.manifest["headline"]) for o in outcomes]
         console.table(("version", "time", "result"), rows)
     _say_report(outcomes[-1].version, console)
     return 0
@@ -125,7 +125,9 @@ def status(options: Options, console: Console) -> int:
         latest = project.store.latest(step.stage)
         version = step.version or latest
         state = "up to date" if not step.run else ("would run: " + "; ".join(step.reasons))
-        rows.append((step.stage, f"v{version.number}" if version else "-", state, headline(version.manifest) if version else ""))
+        rows.append(
+            (step.stage, f"v{version.number}" if version else "-", state, version.manifest["headline"] if version else "")
+        )
         documents.append({**_step_json(step), "latest": latest.number if latest else None})
     if console.as_json:
         console.json({"stages": documents, "unfinished": [path.name for path in project.store.abandoned_work()]})
@@ -150,7 +152,7 @@ def versions(options: Options, console: Console) -> int:
             version.manifest["started_at"].replace("T", " ").removesuffix("Z"),
             duration(version.manifest["seconds"]),
             size(version.manifest["files"]["bytes"]),
-            headline(version.manifest),
+            version.manifest["headline"],
             " ".join(_tags_of(version, tags)),
         )
         for version in found
@@ -178,7 +180,7 @@ def show(options: Options, console: Console) -> int:
     if console.as_json:
         console.json({**manifest, "path": str(version.path), "file_names": names})
         return 0
-    console.say(f"{version.name}  {headline(manifest)}", "bold")
+    console.say(f"{version.name}  {manifest['headline']}", "bold")
     console.say(f"  {version.path}")
     inputs = ", ".join(f"{stage}@v{entry['version']}" for stage, entry in manifest["recipe"]["inputs"].items())
     facts = {
@@ -295,7 +297,7 @@ def gc(options: Options, console: Console) -> int:
     if not doomed and not work:
         console.say("nothing to delete: every version is the latest, tagged, or an input of one that is")
         return 0
-    rows = [(v.name, size(v.manifest["files"]["bytes"]), headline(v.manifest)) for v in doomed]
+    rows = [(v.name, size(v.manifest["files"]["bytes"]), v.manifest["headline"]) for v in doomed]
     console.table(("unneeded", "size", "holds"), [*rows, *((f".tmp/{path.name}", "", "unfinished work") for path in work)])
     if not options.yes and not (sys.stdin.isatty() and not console.as_json and _agrees()):
         console.say("nothing was deleted; `gc --yes` deletes these")

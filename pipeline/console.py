@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 from pipeline.runner import Outcome, Step
 from pipeline.stage import Advance
@@ -77,7 +77,9 @@ class Console:
                 f"\n{self._count()} {self.style(outcome.stage, 'bold')}  reused: {outcome.version.name} is of this very recipe"
             )
         else:
-            self.say(f"      {outcome.version.name}  {headline(outcome.version.manifest)}  {duration(outcome.seconds)}", "green")
+            self.say(
+                f"      {outcome.version.name}  {outcome.version.manifest['headline']}  {duration(outcome.seconds)}", "green"
+            )
         self._position = (self._position[0] + 1, self._position[1])
 
     def warn(self, text: str) -> None:
@@ -102,7 +104,7 @@ class Console:
             nonlocal last, done
             done += n
             now = time.monotonic()
-            if now - last >= _QUIET_INTERVAL_S and done:
+            if now - last >= _QUIET_INTERVAL_S and done < total:
                 last = now
                 left = duration((now - started) / done * (total - done))
                 self.say(f"      {label}: {done}/{total}, {left} left{_info(info)}")
@@ -139,15 +141,6 @@ def _bar(label: str, total: int, stream: TextIO) -> Iterator[Advance]:
 def _info(info: Mapping[str, object]) -> str:
     parts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in info.items())
     return "  " + "  ".join(parts) if info else ""
-
-
-def headline(manifest: Mapping[str, Any]) -> str:
-    """One line on what a version holds; a stage may word it itself as `headline` in its summary."""
-    summary = manifest["summary"]
-    if "headline" in summary:
-        return str(summary["headline"])
-    parts = [f"{summary[key]:,} {key}" for key in ("images", "boxes") if isinstance(summary.get(key), int)]
-    return ", ".join(parts) or f"{manifest['files']['count']:,} files"
 
 
 def duration(seconds: float) -> str:

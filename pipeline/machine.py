@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +50,28 @@ def gpu_names() -> list[str]:
 
 
 def version_of(distribution: str) -> str:
-    """The installed version of a distribution, "" when it is not installed; reads metadata, imports nothing."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
+    """The installed version of a distribution, "" when it is not installed; reads folder names, imports nothing."""
+    return _installed().get(_normal(distribution), "")
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, str]:
+    """Name → version from the names of `<name>-<version>.dist-info` folders; parsing each METADATA file takes 2 ms a package."""
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for entry in names:
+            name, dash, version = entry.removesuffix(".dist-info").partition("-")
+            if dash and entry.endswith(".dist-info"):
+                found.setdefault(_normal(name), version)
+    return found
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
 
 
 def free_bytes(path: Path) -> int:

@@ -260,6 +260,7 @@ class Runner:
         manifest = {
             "key": key,
             "recipe": {**recipe, "inputs": {source: {"version": v.number, "digest": v.digest} for source, v in inputs.items()}},
+            "headline": stage.headline(summary),
             "summary": summary,
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             "seconds": round(time.monotonic() - clock, 3),

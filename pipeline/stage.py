@@ -22,7 +22,8 @@ Advance = Callable[..., None]
 class StageParams(BaseModel):
     """Base of every params model: frozen, strict, and no unknown key passes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Built when first used: planning validates all sections as one model, which has no need of the validators of the parts.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Progress(Protocol):
@@ -60,6 +61,13 @@ class Context:
     warn: Callable[[str], None] = _no_warning
 
 
+def counted(summary: JSON) -> str:
+    """The line that tables show of a version: the summary's own `headline`, else its counts."""
+    if "headline" in summary:
+        return str(summary["headline"])
+    return ", ".join(f"{summary[key]:,} {key}" for key in ("images", "boxes") if isinstance(summary.get(key), int))
+
+
 @dataclass(frozen=True)
 class Stage:
     """The record by which the runner knows a stage. A module `stages/<name>.py` defines one as `STAGE`.
@@ -73,6 +81,7 @@ class Stage:
         libraries: distributions whose version changes the result; they are part of the recipe.
         external: what the stage reads from outside the workspace, as `{name: fingerprint}`; part of the recipe.
         preflight: raises before anything runs when the params ask for what this machine does not have.
+        headline: the summary in a line, for tables.
     """
 
     inputs: tuple[str, ...]
@@ -84,3 +93,4 @@ class Stage:
     libraries: tuple[str, ...] = ()
     external: Callable[[Any, Context], dict[str, str]] | None = None
     preflight: Callable[[Any], None] | None = None
+    headline: Callable[[JSON], str] = counted

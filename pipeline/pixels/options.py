@@ -81,8 +81,8 @@ class PreprocessParams(StageParams):
         description="turn EXIF-rotated photos upright for good; false: a photo that nothing else changes keeps its bytes and its "
         "tag (boxes are of the upright image either way)",
     )
-    crop: Crop = Crop()
-    resize: Resize = Resize()
+    crop: Crop = Field(default_factory=Crop)
+    resize: Resize = Field(default_factory=Resize)
     grayscale: bool = False
     contrast: Literal["none", "stretch", "equalize", "clahe"] = Field(
         default="none",
@@ -90,7 +90,7 @@ class PreprocessParams(StageParams):
         "or equalize it locally (CLAHE, 8x8 tiles, clip limit 2)",
     )
     min_visibility: Share = Field(default=0.25, description="a box that keeps less of its area than this in the crop is dropped")
-    min_area: MinArea = MinArea()
+    min_area: MinArea = Field(default_factory=MinArea)
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     on_invalid: Literal["error", "drop"] = Field(
         default="drop", description="images whose pixels cannot be read: stop, or leave them out (each stands in the ledger)"

@@ -14,13 +14,13 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from pipeline import files
+from pipeline.machine import version_of
 from pipeline.sources import Fetched, Origin, _photos
 from pipeline.stage import Context, StageParams
 
@@ -70,15 +70,8 @@ class Item:
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
     """Hash of all that decides on the bytes; reads package metadata only."""
-    recipe = {"generator": GENERATOR, "seed": seed, **options.model_dump(), **{name: _version(name) for name in LIBRARIES}}
+    recipe = {"generator": GENERATOR, "seed": seed, **options.model_dump(), **{name: version_of(name) for name in LIBRARIES}}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:

@@ -110,6 +110,10 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     }
 
 
+def headline(summary: JSON) -> str:
+    return f"{summary['images']:,} images, {summary['other_files']:,} other files from {summary['description']}"
+
+
 STAGE = Stage(
     inputs=(),
     params=Params,
@@ -118,4 +122,5 @@ STAGE = Stage(
     root="datasets",
     summary="bring images and labels from a source into a versioned folder",
     external=external,
+    headline=headline,
 )

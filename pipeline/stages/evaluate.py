@@ -138,6 +138,14 @@ def _ultralytics(weights: Path, dataset: Dataset, source: Path, imgsz: int, para
             return {"skipped": error.message}
 
 
+def headline(summary: JSON) -> str:
+    if summary["map50_95"] is None:
+        return f"no mAP: no boxes on the {summary['images']} images of {summary['split']}"
+    interval = "" if summary["ci95"] is None else " [{:.3f}, {:.3f}]".format(*summary["ci95"]["map50_95"])
+    figures = f"mAP50 {summary['map50']:.3f}, mAP50-95 {summary['map50_95']:.3f}{interval}"
+    return f"{figures} on {summary['images']} {summary['split']} images"
+
+
 STAGE = Stage(
     inputs=("train", "split"),
     params=Params,
@@ -147,4 +155,5 @@ STAGE = Stage(
     summary="Measure the trained model on unseen images.",
     libraries=("ultralytics", "torch", "opencv-python", "hotcoco", "matplotlib"),
     preflight=preflight,
+    headline=headline,
 )

@@ -157,6 +157,16 @@ def _with_precision(options: Any, precision: str) -> Any:
     return replace(options, precision=precision)
 
 
+def headline(summary: JSON) -> str:
+    def describe(name: str, record: JSON) -> str:
+        if record["status"] != "ok":
+            return f"{name} {record['status']}"
+        drop = record.get("map_drop")
+        return f"{name} {record['size_bytes'] / 1e6:.1f} MB" + ("" if drop is None else f", mAP {-drop + 0:+.4f}")
+
+    return "; ".join(describe(name, record) for name, record in summary.items())
+
+
 STAGE = Stage(
     inputs=("train", "split"),
     params=Params,
@@ -167,4 +177,5 @@ STAGE = Stage(
     libraries=("ultralytics", "torch", "onnx", "onnxslim", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
     external=external,
     preflight=preflight,
+    headline=headline,
 )

@@ -95,6 +95,11 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     }
 
 
+def headline(summary: JSON) -> str:
+    sides = ", ".join(f"{part['images']:,} {side}" for side, part in summary["splits"].items())
+    return f"{sides} images in {summary['groups']:,} groups"
+
+
 STAGE = Stage(
     inputs=("preprocess",),
     params=Params,
@@ -102,4 +107,5 @@ STAGE = Stage(
     version=1,
     root="datasets",
     summary="put every image on one side, without leakage",
+    headline=headline,
 )

@@ -25,6 +25,12 @@ def run(inputs: Mapping[str, Path], params: TrainParams, out: Path, context: Con
     return fit(inputs["augment"], params, out, context)
 
 
+def headline(summary: JSON) -> str:
+    return (
+        f"{summary['epochs']} epochs, the best is {summary['best_epoch']}: mAP50 {summary['val_ultralytics']['map50']:.3f} on val"
+    )
+
+
 STAGE = Stage(
     inputs=("augment",),
     params=TrainParams,
@@ -34,4 +40,5 @@ STAGE = Stage(
     summary="Fine-tune a YOLO detector.",
     libraries=("ultralytics", "torch", "opencv-python"),
     external=external,
+    headline=headline,
 )

@@ -62,7 +62,7 @@ class TrainParams(StageParams):
     @field_validator("extra")
     @classmethod
     def _known(cls, extra: dict[str, Any]) -> dict[str, Any]:
-        known = _ultralytics_defaults()
+        known = _ultralytics_defaults() if extra else {}
         for key in extra:
             if key in cls.model_fields:
                 raise ParamsError(f"train.extra.{key}: set train.{key} instead")
