@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import machine
+from pipeline.errors import how_to_install
 
 NETWORK_TIMEOUT_S = 2.0
 LOW_DISK_BYTES = 5 * 10**9
@@ -60,11 +61,12 @@ def _gpu(workspace: Path) -> list[Finding]:
 
 
 def _core(workspace: Path) -> list[Finding]:
-    names = ("ultralytics", "torch", "opencv-python", "albumentations", "pandas", "roboflow", "hotcoco", "blake3")
+    extras = {"ultralytics": "train", "torch": "train", "roboflow": "roboflow", "scikit-learn": "sample"}
+    core = ("opencv-python", "albumentations", "pandas", "hotcoco", "blake3")
     findings = []
-    for name in names:
+    for name, extra in {**extras, **dict.fromkeys(core, "train")}.items():
         version = machine.version_of(name)
-        findings.append(Finding(name, "ok" if version else "bad", version or "missing", "" if version else f"pip install {name}"))
+        findings.append(Finding(name, "ok" if version else "bad", version or "missing", "" if version else how_to_install(extra)))
     return findings
 
 
@@ -78,8 +80,8 @@ def _runtimes(workspace: Path) -> list[Finding]:
         missing = runtimes.missing_modules(dict.fromkeys((*requires.load, *requires.export)))
         reason = "" if missing else module.unavailable() if hasattr(module, "unavailable") else ""
         if missing:
-            remedy = f'pip install "yolo-pipeline[{requires.extra}]"'
-            findings.append(Finding(f"runtime: {name}", "warn", f"missing: {', '.join(missing)}", remedy))
+            missing_text = f"missing: {', '.join(missing)}"
+            findings.append(Finding(f"runtime: {name}", "warn", missing_text, how_to_install(requires.extra)))
         else:
             findings.append(Finding(f"runtime: {name}", "info" if reason else "ok", reason or ", ".join(requires.load)))
     return findings

@@ -94,6 +94,11 @@ class VerifyError(PipelineError):
     exit_code = 5
 
 
+def how_to_install(extra: str) -> str:
+    """The command for an extra of pyproject.toml, with the versions that are known to work together."""
+    return f'In the repository: python3 scripts/bootstrap.py, or pip install -c scripts/constraints.txt -e ".[{extra}]"'
+
+
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest of `known`, or lists them all when none is near."""
     choices = sorted(known)

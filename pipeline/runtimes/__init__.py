@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import plugins
-from pipeline.errors import MissingDependency, ParamsError, UsageError, did_you_mean
+from pipeline.errors import MissingDependency, ParamsError, UsageError, did_you_mean, how_to_install
 
 if TYPE_CHECKING:
     from pipeline.inference import Thresholds
@@ -48,7 +48,7 @@ class Requires:
     """Importable modules, and the extra that brings them.
 
     Attributes:
-        extra: `pip install "yolo-pipeline[<extra>]"`.
+        extra: its name in pyproject.toml.
         load: modules that running a file needs.
         export: modules that making a file needs.
     """
@@ -202,7 +202,7 @@ def require(name: str, *purposes: Literal["load", "export"]) -> None:
         verb = "export to" if "export" in purposes else "run"
         raise MissingDependency(
             f"To {verb} {name}, {' and '.join(missing)} must be installed.",
-            f'pip install "yolo-pipeline[{requires.extra}]"',
+            how_to_install(requires.extra),
         )
 
 

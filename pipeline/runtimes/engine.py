@@ -57,7 +57,7 @@ def leave_instructions(weights: Path, out: Path, options: ExportOptions) -> str:
         out / INSTRUCTIONS,
         "A TensorRT engine runs only on the GPU model and the TensorRT version that built it.\n"
         f"So copy {source.name} ({options.precision}) to the machine that will run it, and there, in its folder:\n\n"
-        '    pip install "yolo-pipeline[tensorrt]"\n'
+        '    pip install -c scripts/constraints.txt -e ".[tensorrt]"\n'
         f"    {command}\n\n"
         f"This writes {weights.stem}{SUFFIX} and, beside it, a .json with the GPU and the version it is bound to.\n",
     )

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import MissingDependency
+from pipeline.errors import MissingDependency, how_to_install
 
 Mask = NDArray[np.float32]
 """Coverage by ink, float32 in [0, 1], (H, W)."""
@@ -46,7 +46,7 @@ def load() -> Handwriting:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise MissingDependency("The sample needs the handwritten digits of scikit-learn.", "pip install scikit-learn") from error
+        raise MissingDependency("The sample needs the handwritten digits of scikit-learn.", how_to_install("sample")) from error
     bundle = load_digits()
     _, first = np.unique(bundle.data, axis=0, return_index=True)
     keep = np.sort(first)

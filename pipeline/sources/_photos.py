@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import MissingDependency
+from pipeline.errors import MissingDependency, how_to_install
 
 if TYPE_CHECKING:
     from pipeline.detections import Image
@@ -95,8 +95,7 @@ def location(photo: Photo) -> Path:
     folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
     path = Path(folder or package) / rest
     if folder is None or not path.is_file():
-        distribution = {"skimage": "scikit-image", "sklearn": "scikit-learn"}[package]
-        raise MissingDependency(f"The sample needs the photo {photo.file}, which is not there.", f"pip install {distribution}")
+        raise MissingDependency(f"The sample needs the photo {photo.file}, which is not there.", how_to_install("sample"))
     return path
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.errors import DataError, MissingDependency, TrainingError
+from pipeline.errors import DataError, MissingDependency, TrainingError, how_to_install
 from pipeline.stage import JSON, Context, Stage, StageParams
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def preflight(params: Params) -> None:
     runtimes.require("pytorch", "load")
     missing = runtimes.missing_modules(("hotcoco", "matplotlib"))
     if missing:
-        raise MissingDependency(f"evaluate needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")
+        raise MissingDependency(f"evaluate needs {' and '.join(missing)}.", how_to_install("train"))
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:

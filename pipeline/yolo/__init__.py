@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pipeline import machine
-from pipeline.errors import MissingDependency
+from pipeline.errors import MissingDependency, how_to_install
 
 # Integrations that are on as soon as their package is installed; tracking is the user's explicit choice, never a side effect.
 _INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
@@ -42,10 +42,16 @@ def ultralytics(cache: Path) -> ModuleType:
     )
     # It sets OMP_NUM_THREADS=1 when unset, which would leave all cores but one idle in everything that follows.
     os.environ.setdefault("OMP_NUM_THREADS", str(machine.usable_cores()))
+    from PIL import Image
+
+    open_image = Image.open
     try:
         import ultralytics
     except ImportError as error:
-        raise MissingDependency(f"ultralytics cannot be imported: {error}", "pip install ultralytics") from error
+        raise MissingDependency(f"ultralytics cannot be imported: {error}", how_to_install("train")) from error
+    finally:
+        # It puts its own function there, which asks for another package instead of saying that a file is no image.
+        Image.open = open_image
     settings = ultralytics.settings
     settings.update({key: False for key in _INTEGRATIONS if key in settings})
     return sys.modules["ultralytics"]

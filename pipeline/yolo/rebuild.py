@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import DataError, MissingDependency, TrainingError
+from pipeline.errors import DataError, MissingDependency, TrainingError, how_to_install
 
 CALIBRATION_PX = 640
 _PHOTOS = {
@@ -71,7 +71,7 @@ def _read(onnx_file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependency(f"reading {onnx_file.name} needs onnx: {error}", "pip install onnx") from error
+        raise MissingDependency(f"reading {onnx_file.name} needs onnx: {error}", how_to_install("onnx")) from error
     model = onnx.load(onnx_file)
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return tensors, {entry.key: entry.value for entry in model.metadata_props}
@@ -166,4 +166,4 @@ def _photos() -> Iterator[tuple[str, Path]]:
                     found += 1
                     yield f"{package}/{name}", path
     if not found:
-        raise DataError("no photo found to calibrate the rebuilt weights with", "pip install scikit-learn scikit-image")
+        raise DataError("no photo found to calibrate the rebuilt weights with", how_to_install("sample"))

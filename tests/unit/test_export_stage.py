@@ -160,7 +160,7 @@ def test_a_missing_extra_is_named_before_anything_runs(monkeypatch: pytest.Monke
     monkeypatch.setattr("pipeline.runtimes.litert.unavailable", lambda: "")
     with pytest.raises(MissingDependency, match=r"export\.formats: To export to litert, litert_torch must") as caught:
         preflight(Params(formats=["onnx", "tflite"]))
-    assert 'pip install "yolo-pipeline[litert]"' in caught.value.hint
+    assert '-e ".[litert]"' in caught.value.hint
     preflight(Params(formats=["onnx", "engine"]))
 
 
