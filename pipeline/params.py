@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
@@ -30,9 +30,15 @@ except AttributeError:  # PyYAML built without libyaml: slower, same result
 class Settings(StageParams):
     """The keys of params.yaml that belong to no stage. `device` and `workers` never change a recipe."""
 
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    workers: int | Literal["auto"] = "auto"
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of every stage that draws anything; a section may have its own")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto, cpu, mps, cuda or cuda:0; auto takes a GPU where one is",
+    )
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto", description="threads for work on images; auto: one a core"
+    )
 
 
 @dataclass(frozen=True)

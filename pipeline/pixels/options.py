@@ -22,11 +22,11 @@ NEUTRAL_GREY = 114
 class Crop(StageParams):
     """How much is cut off each side of the upright image: shares of its width and height, or pixels."""
 
-    unit: Literal["fraction", "pixels"] = "fraction"
-    left: float = Field(default=0, ge=0)
-    top: float = Field(default=0, ge=0)
-    right: float = Field(default=0, ge=0)
-    bottom: float = Field(default=0, ge=0)
+    unit: Literal["fraction", "pixels"] = Field(default="fraction", description="of the four numbers")
+    left: float = Field(default=0, ge=0, description="cut off at the left")
+    top: float = Field(default=0, ge=0, description="cut off at the top")
+    right: float = Field(default=0, ge=0, description="cut off at the right")
+    bottom: float = Field(default=0, ge=0, description="cut off at the bottom")
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Crop:
@@ -44,10 +44,10 @@ class Resize(StageParams):
     `fit`, then padded to exactly width x height; `long_side` scales so that the longer side is `size`.
     """
 
-    mode: Literal["none", "stretch", "fit", "letterbox", "long_side"] = "none"
-    width: Side | None = None
-    height: Side | None = None
-    size: Side | None = None
+    mode: Literal["none", "stretch", "fit", "letterbox", "long_side"] = Field(default="none", description="see above")
+    width: Side | None = Field(default=None, description="pixels; for stretch, fit and letterbox")
+    height: Side | None = Field(default=None, description="pixels; for stretch, fit and letterbox")
+    size: Side | None = Field(default=None, description="pixels; for long_side")
     upscale: bool = Field(default=True, description="false: never enlarge (fit, letterbox, long_side)")
     pad: tuple[Grey, Grey, Grey] = Field(
         default=(NEUTRAL_GREY, NEUTRAL_GREY, NEUTRAL_GREY), strict=False, description="RGB of the letterbox's border"
@@ -69,8 +69,8 @@ class Resize(StageParams):
 class MinArea(StageParams):
     """The smallest box that is kept, measured in the image that comes out: in square pixels, or as a share of the image."""
 
-    pixels: float = Field(default=0, ge=0)
-    fraction: Share = 0
+    pixels: float = Field(default=0, ge=0, description="square pixels")
+    fraction: Share = Field(default=0, description="share of the image")
 
 
 class PreprocessParams(StageParams):
@@ -83,7 +83,7 @@ class PreprocessParams(StageParams):
     )
     crop: Crop = Field(default_factory=Crop)
     resize: Resize = Field(default_factory=Resize)
-    grayscale: bool = False
+    grayscale: bool = Field(default=False, description="no colours; the file keeps three channels")
     contrast: Literal["none", "stretch", "equalize", "clahe"] = Field(
         default="none",
         description="of the brightness, colours keep their hue: stretch the 2nd to 98th percentile, equalize the histogram, "
@@ -91,7 +91,7 @@ class PreprocessParams(StageParams):
     )
     min_visibility: Share = Field(default=0.25, description="a box that keeps less of its area than this in the crop is dropped")
     min_area: MinArea = Field(default_factory=MinArea)
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    jpeg_quality: int = Field(default=95, ge=1, le=100, description="of images that are written anew")
     on_invalid: Literal["error", "drop"] = Field(
         default="drop", description="images whose pixels cannot be read: stop, or leave them out (each stands in the ledger)"
     )
@@ -104,32 +104,32 @@ class _Transform(StageParams):
 class Brightness(_Transform):
     """Brighter or darker by up to `limit` of full scale."""
 
-    limit: float = Field(default=0.2, gt=0, le=1)
+    limit: float = Field(default=0.2, gt=0, le=1, description="share of full scale")
 
 
 class Exposure(_Transform):
     """Gamma between 1 - limit and 1 + limit: lights and shadows move, black and white stay."""
 
-    limit: float = Field(default=0.2, gt=0, lt=1)
+    limit: float = Field(default=0.2, gt=0, lt=1, description="of gamma, either way")
 
 
 class Blur(_Transform):
     """Gaussian blur with a sigma of up to `sigma` pixels."""
 
-    sigma: float = Field(default=1.0, gt=0.1, le=20)
+    sigma: float = Field(default=1.0, gt=0.1, le=20, description="pixels, at most")
 
 
 class RandomCrop(_Transform):
     """A window of the image's aspect ratio that covers at least `min_scale` of its area, scaled back to the image's size."""
 
-    min_scale: float = Field(default=0.7, gt=0, lt=1)
+    min_scale: float = Field(default=0.7, gt=0, lt=1, description="share of the area, at least")
 
 
 class Flip(_Transform):
     """Mirrored; with both directions allowed, each is drawn by itself."""
 
-    horizontal: bool = True
-    vertical: bool = False
+    horizontal: bool = Field(default=True, description="left and right")
+    vertical: bool = Field(default=False, description="top and bottom")
 
     @model_validator(mode="after")
     def _some_direction(self) -> Flip:
@@ -146,15 +146,15 @@ class Rotate(_Transform):
     (A. Kalra et al., Towards Rotation Invariance in Object Detection, ICCV 2021). Signs and screens want `corners`.
     """
 
-    degrees: float = Field(default=10, gt=0, le=180)
-    boxes: Literal["ellipse", "corners"] = "ellipse"
+    degrees: float = Field(default=10, gt=0, le=180, description="either way, at most")
+    boxes: Literal["ellipse", "corners"] = Field(default="ellipse", description="what the new box bounds")
 
 
 class Hue(_Transform):
     """Hue turned by up to `degrees` on the colour wheel, saturation changed by up to the share `saturation` of full scale."""
 
-    degrees: float = Field(default=10, ge=0, le=180)
-    saturation: Share = 0.1
+    degrees: float = Field(default=10, ge=0, le=180, description="either way, at most")
+    saturation: Share = Field(default=0.1, description="either way, at most")
 
     @model_validator(mode="after")
     def _some_change(self) -> Hue:
@@ -166,14 +166,14 @@ class Hue(_Transform):
 class Noise(_Transform):
     """Gaussian noise on every pixel with a standard deviation of up to `std` of full scale."""
 
-    std: float = Field(default=0.03, gt=0, le=0.5)
+    std: float = Field(default=0.03, gt=0, le=0.5, description="share of full scale, at most")
 
 
 class Cutout(_Transform):
     """1 to `holes` grey rectangles, their sides up to `size` of the image's. An object that is hidden too much loses its box."""
 
-    holes: int = Field(default=3, ge=1, le=64)
-    size: float = Field(default=0.1, gt=0, lt=1)
+    holes: int = Field(default=3, ge=1, le=64, description="at most")
+    size: float = Field(default=0.1, gt=0, lt=1, description="share of a side, at most")
 
 
 class Transform(StageParams):
@@ -220,9 +220,9 @@ class AugmentParams(StageParams):
     min_visibility: Share = Field(
         default=0.3, description="a box of which less than this stays visible in a copy is dropped there"
     )
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    jpeg_quality: int = Field(default=95, ge=1, le=100, description="of images that are written anew")
     contact_sheet_images: int = Field(default=24, ge=0, le=200, description="pictures on contact_sheet.jpg; 0: no sheet")
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    seed: int = Field(default=0, ge=0, description="the seed of the whole run, unless given here")
 
     @model_validator(mode="after")
     def _copies_need_transforms(self) -> AugmentParams:

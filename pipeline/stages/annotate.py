@@ -18,25 +18,21 @@ from pipeline.stage import JSON, Context, Stage, StageParams
 
 
 class Params(StageParams):
-    """The section `annotate` of params.yaml.
+    """The section `annotate` of params.yaml."""
 
-    Attributes:
-        format: a label format, or auto: found by content.
-        options: what the format's module lists as its `Options`.
-        classes: rename, merge, drop, keep, order; see `pipeline/labelling/classes.py`.
-        on_invalid: what to do with defects. fix: swap inverted and clip protruding boxes, drop what cannot be mended (no
-            area, NaN, unknown class, not an image). drop: drop every such box, and images whose label file cannot be
-            parsed. error: stop and list them. Whatever is done stands in the ledger. See `pipeline/labelling/checks.py`.
-        frame: how labels of EXIF-rotated photos were drawn; see `pipeline/labelling/frames.py`.
-        include_unlabelled: keep images that no label file mentions, as background.
-    """
-
-    format: str = "auto"
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the format")
-    classes: Classes = Field(default_factory=Classes, description="rename, merge, drop, keep, order")
-    on_invalid: Literal["error", "drop", "fix"] = "fix"
-    frame: Literal["auto", "upright", "stored"] = "auto"
-    include_unlabelled: bool = True
+    format: str = Field(default="auto", description="a label format, or auto: found by content")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the format, as its module lists them")
+    classes: Classes = Field(default_factory=Classes, description="which classes there are; see the keys below")
+    on_invalid: Literal["error", "drop", "fix"] = Field(
+        default="fix",
+        description="defects: fix swaps inverted and clips protruding boxes and drops what cannot be mended (no area, NaN, "
+        "unknown class, no image); drop drops all of these, and images whose label file cannot be parsed; error stops and lists them. "
+        "Whatever is done stands in the ledger",
+    )
+    frame: Literal["auto", "upright", "stored"] = Field(
+        default="auto", description="how labels of EXIF-rotated photos were drawn; auto goes by declared sizes, else upright"
+    )
+    include_unlabelled: bool = Field(default=True, description="keep images that no label file mentions, as background")
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:

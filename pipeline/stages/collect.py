@@ -28,7 +28,7 @@ class Params(StageParams):
     source: str = Field(default="sample", min_length=1, description="a source's name, a folder, or a zip archive")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the chosen source")
     license: str = Field(default="", description="the licence of the images, when the source does not state it")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, description="the seed of the whole run, unless given here")
 
 
 def resolve(source: str, context: Context) -> tuple[str, str]:

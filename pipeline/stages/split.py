@@ -19,9 +19,11 @@ Criterion = Literal["source", "folder", "duplicates"]
 
 
 class Fractions(StageParams):
-    train: float = Field(default=0.7, gt=0, le=1)
-    val: float = Field(default=0.15, ge=0, lt=1)
-    test: float = Field(default=0.15, ge=0, lt=1)
+    """How much goes to each side."""
+
+    train: float = Field(default=0.7, gt=0, le=1, description="share of the images; the three add up to 1")
+    val: float = Field(default=0.15, ge=0, lt=1, description="chooses the best epoch")
+    test: float = Field(default=0.15, ge=0, lt=1, description="seen by nobody but evaluate and export")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Fractions:
@@ -38,7 +40,7 @@ class Params(StageParams):
     group_pattern: str = Field(default="", description="regular expression; images whose path matches alike stay together")
     duplicate_distance: int = Field(default=3, ge=0, le=16, description="bits in which near-duplicates' hashes may differ")
     stable: bool = Field(default=True, description="images keep the side they had in the version before")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, description="the seed of the whole run, unless given here")
 
     @field_validator("group_pattern")
     @classmethod

@@ -1,20 +1,41 @@
+"""What users read is true: the template, the reference of the params, and the commands in the README."""
+
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import yaml
 
-from pipeline import params, runner
+from pipeline import cli, params, runner
 from pipeline.commands import TEMPLATE
 
-ROOT = Path(__file__).parents[2] / "params.yaml"
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_new_project_gets_the_params_of_the_repository() -> None:
-    assert TEMPLATE.read_text(encoding="utf-8") == ROOT.read_text(encoding="utf-8")
+    assert TEMPLATE.read_text(encoding="utf-8") == (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 def test_the_file_is_valid_and_has_every_section() -> None:
     stages = runner.discover()
-    params.load(ROOT, stages)
-    assert set(yaml.safe_load(ROOT.read_text(encoding="utf-8"))) == {"seed", "device", "workers", *stages}
+    params.load(ROOT / "params.yaml", stages)
+    written = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert set(written) == {"seed", "device", "workers", *stages}
+
+
+def test_the_reference_is_up_to_date_and_describes_every_key() -> None:
+    spec = importlib.util.spec_from_file_location("params_reference", ROOT / "scripts" / "params_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.page()
+    assert (ROOT / "docs" / "params.md").read_text(encoding="utf-8") == text, "run scripts/params_reference.py"
+    assert [line for line in text.splitlines() if line.startswith("| `") and line.endswith("|  |")] == []
+
+
+def test_the_readme_shows_every_command() -> None:
+    _, names = cli._build_parser()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in names if f"python -m pipeline {name}" not in readme] == []
