@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class Options(argparse.Namespace):
     name: str
     folder: Path
     yes: bool
+    photos: list[Path]
+    model: str | None
+    confidence: float | None
+    out: Path
+    device: str
 
 
 @dataclass(frozen=True)
@@ -322,6 +328,34 @@ def tag(options: Options, console: Console) -> int:
     console.say(f"{version.name} is now {version.stage}@{options.name}")
     if console.as_json:
         console.json({"version": version.name, "tag": options.name})
+    return 0
+
+
+def predict(options: Options, console: Console) -> int:
+    from pipeline import predicting
+
+    store = Project.open(options).store
+    confidence = options.confidence
+    if options.model is not None and Path(options.model).is_file():
+        model = Path(options.model)
+    else:
+        version = store.resolve(options.model or "train")
+        model = version.path / "weights" / "best.pt"
+        if version.stage != "train":
+            raise UsageError(f"{version.name} is no model.", "Give train@vN, or a file such as runs/export/v1/onnx/best.onnx.")
+        if confidence is None:
+            confidence = predicting.recommended_confidence(store, version)
+    threshold = predicting.DEFAULT_CONFIDENCE if confidence is None else confidence
+    photos = predicting.find_photos(options.photos)
+    with console.progress("predict", len(photos)) as advance:
+        results = predicting.predict(model, photos, threshold, options.out, options.device, store.cache, advance)
+    for result in results:
+        counts = Counter(item["class"] for item in result["objects"])
+        found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+        console.say(f"  {result['image']}: {found}")
+    console.say(f"\n{model}, confidence {threshold:g}; pictures and detections.json are in {options.out}")
+    if console.as_json:
+        console.json({"model": str(model), "confidence": threshold, "images": results})
     return 0
 
 

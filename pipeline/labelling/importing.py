@@ -1,9 +1,8 @@
 """From a folder of images and label files to a `Dataset`: what is the same for every format.
 
 Choose the format by content, let its reader report, match records with image files, and take the steps of `import_steps`.
-Whatever
-does not come through unchanged stands in the ledger: the boxes that were read are those of the data set plus those that the
-ledger says were dropped.
+Whatever does not come through unchanged stands in the ledger: the boxes that were read are those of the data set plus those
+that the ledger says were dropped.
 """
 
 from __future__ import annotations

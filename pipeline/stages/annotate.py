@@ -26,8 +26,8 @@ class Params(StageParams):
     on_invalid: Literal["error", "drop", "fix"] = Field(
         default="fix",
         description="defects: fix swaps inverted and clips protruding boxes and drops what cannot be mended (no area, NaN, "
-        "unknown class, no image); drop drops all of these, and images whose label file cannot be parsed; error stops and lists them. "
-        "Whatever is done stands in the ledger",
+        "unknown class, no image); drop drops all of these, and images whose label file cannot be parsed; error stops and lists "
+        "them. Whatever is done stands in the ledger",
     )
     frame: Literal["auto", "upright", "stored"] = Field(
         default="auto", description="how labels of EXIF-rotated photos were drawn; auto goes by declared sizes, else upright"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,29 @@ def test_the_format_is_found_by_its_content(project: Extended) -> None:
     broken = project.run("run", "..annotate", "collect.source=photos", "annotate.on_invalid=error")
     assert broken.returncode == 3
     assert "boxes.tsv:1" in broken.stderr
+
+
+RUNTIME = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline import runtimes
+from pipeline.runtimes import ExportOptions
+from tests import tiny_model
+
+folder = Path(sys.argv[1])
+weights = tiny_model.write(folder / "tiny.pt", folder / "cache")
+made = runtimes.module("opencv").export(weights, folder / "out", ExportOptions(imgsz=(96, 96), cache=folder / "cache"))
+photo = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+[ours], [reference] = (runtimes.for_file(path).load(path, "cpu").predict([photo]) for path in (made, weights))
+assert len(ours) == len(reference) > 0
+assert np.abs(ours.boxes[:20] - reference.boxes[:20]).max() < 0.1
+"""
+
+
+@pytest.mark.slow
+def test_the_runtime_exports_and_predicts(project: Extended) -> None:
+    command = [sys.executable, "-c", RUNTIME, str(project.folder)]
+    env = {**project.env, "PYTHONPATH": os.pathsep.join([str(project.folder / "package"), str(REPOSITORY)])}
+    done = subprocess.run(command, cwd=project.folder, env=env, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
