@@ -210,7 +210,7 @@ class Runner:
             "stage": name,
             "stage_version": stage.version,
             "params": params.model_dump(mode="json"),
-            "inputs": {source: versions[source].digest if source in versions else None for source in stage.inputs},
+            "inputs": {source: _identity(versions.get(source), stage) for source in stage.inputs},
             "external": stage.external(params, self._context) if stage.external else {},
             "libraries": {library: machine.version_of(library) for library in stage.libraries},
         }
@@ -259,7 +259,10 @@ class Runner:
         summary = stage.run(folders, self._params.stages[name], work, context)
         manifest = {
             "key": key,
-            "recipe": {**recipe, "inputs": {source: {"version": v.number, "digest": v.digest} for source, v in inputs.items()}},
+            "recipe": {
+                **recipe,
+                "inputs": {source: {"version": v.number, "digest": recipe["inputs"][source]} for source, v in inputs.items()},
+            },
             "headline": stage.headline(summary),
             "summary": summary,
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
@@ -279,6 +282,13 @@ class Runner:
             if all(old[part] == recipe[part] for part in parts):
                 return version
         return None
+
+
+def _identity(version: Version | None, stage: Stage) -> str | None:
+    """By what an input enters the recipe: its content, and for a stage that reads manifests also how it came about."""
+    if version is None:
+        return None
+    return f"{version.digest} {version.key}" if stage.reads_manifests else version.digest
 
 
 def _reasons(recipe: JSON, old: JSON, waiting: Mapping[str, int]) -> list[str]:

@@ -82,6 +82,7 @@ class Stage:
         external: what the stage reads from outside the workspace, as `{name: fingerprint}`; part of the recipe.
         preflight: raises before anything runs when the params ask for what this machine does not have.
         headline: the summary in a line, for tables.
+        reads_manifests: the result tells how the inputs were made; another version of the same bytes is then another input.
     """
 
     inputs: tuple[str, ...]
@@ -94,3 +95,4 @@ class Stage:
     external: Callable[[Any, Context], dict[str, str]] | None = None
     preflight: Callable[[Any], None] | None = None
     headline: Callable[[JSON], str] = counted
+    reads_manifests: bool = False

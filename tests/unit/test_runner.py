@@ -106,6 +106,13 @@ def test_equal_bytes_upstream_cut_the_rerun_off(bench: Bench) -> None:
     assert bench.store.resolve("a@v2").digest == bench.store.resolve("a@v1").digest
 
 
+def test_a_stage_that_reads_manifests_runs_again_for_the_same_bytes_of_another_recipe(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": stage(), "b": stage("a"), "c": stage("a", reads_manifests=True)})
+    bench.run("a.word=A")
+    assert bench.run("a.word=a", "a.upper=true") == ["a", "c"]
+    assert bench.run("a.word=a", "a.upper=true") == []
+
+
 def test_reasons_name_every_cause(bench: Bench) -> None:
     assert bench.reasons()["a"] == "no version yet"
     bench.run()

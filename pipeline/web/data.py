@@ -1,0 +1,240 @@
+"""The part of the page about the data: origin, samples, split, classes, leakage, and what was dropped or repaired on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.dataset import EDGES, SPLITS, Dataset
+from pipeline.neighbours import as_integers, near_pairs
+from pipeline.web import pictures
+from pipeline.web.artifacts import Artifact, as_dict, dig, number
+from pipeline.web.pictures import Box, Photo
+from pipeline.web.text import plural
+
+JSON = dict[str, Any]
+
+SAMPLES = 8
+SHEET = "contact_sheet.jpg"
+DATA_STAGES = ("collect", "annotate", "preprocess", "split", "augment")
+ACTIONS = ("dropped", "clipped", "fixed", "converted", "kept")
+EXAMPLES = 3
+MOST_COMPARED = 20_000
+"""Images among which every pair is compared for near-duplicates; beyond it the check would take longer than it is worth."""
+
+SMALL_PX2, LARGE_PX2 = 32**2, 96**2
+"""COCO's limits between small, medium and large boxes."""
+
+
+def part(artifacts: Mapping[str, Artifact]) -> JSON:
+    """Everything the templates of this part show; None for what the artifacts do not tell."""
+    split = artifacts["split"].dataset
+    return {
+        "about": _about(artifacts["collect"]),
+        "format": artifacts["annotate"].summary.get("format"),
+        "flow": _flow(artifacts),
+        "sides": _sides(split) if split else [],
+        "classes": _classes(split) if split else [],
+        "sizes": _sizes(split) if split else None,
+        "samples": _samples(artifacts["split"], split) if split else [],
+        "leakage": leakage(artifacts) if split else None,
+        "ledger": ledger(artifacts),
+        "augment": _augment(artifacts["augment"]),
+    }
+
+
+def _about(collect: Artifact) -> JSON:
+    about = {**as_dict(collect.json("source.json")), **collect.summary}
+    homepage = str(about.get("homepage") or "")
+    # Anything but a web address (javascript:, file:) stays text.
+    return {**about, "link": homepage if homepage.startswith(("https://", "http://")) else ""}
+
+
+def _flow(artifacts: Mapping[str, Artifact]) -> list[JSON]:
+    """Images and boxes after each stage, and how many it dropped."""
+    rows = []
+    for stage in DATA_STAGES:
+        summary = artifacts[stage].summary
+        counts = as_dict(summary.get("ledger"))
+        dropped = {
+            item: sum(n for reason, n in counts.items() if reason.startswith(f"{item} dropped")) for item in ("image", "box")
+        }
+        rows.append({"stage": stage, "images": summary.get("images"), "boxes": summary.get("boxes"), "dropped": dropped})
+    return rows
+
+
+def _sides(dataset: Dataset) -> list[JSON]:
+    rows = []
+    for side in SPLITS:
+        part_of = dataset.of_split(side)
+        number = len(part_of.images)
+        if number:
+            rows.append(
+                {
+                    "name": side,
+                    "images": number,
+                    "share": number / len(dataset.images),
+                    "boxes": len(part_of.boxes),
+                    "background": number - part_of.boxes["image"].nunique(),
+                    "groups": part_of.images["group_id"].nunique(),
+                }
+            )
+    return rows
+
+
+def _classes(dataset: Dataset) -> list[JSON]:
+    """Boxes of each class on each side; `bar` is its share of the side's boxes, in percent of the largest such share.
+
+    Shares, not counts, so that a class that is spread evenly has bars of one length.
+    """
+    side = dataset.images["split"].to_numpy()[dataset.boxes["image"].to_numpy()]
+    class_id = dataset.boxes["class_id"].to_numpy()
+    classes = len(dataset.class_names)
+    counts = {
+        name: np.bincount(class_id[side == name], minlength=classes) for name in SPLITS if (dataset.images["split"] == name).any()
+    }
+    shares = {name: count / max(1, count.sum()) for name, count in counts.items()}
+    longest = max((float(share.max()) for share in shares.values()), default=0) or 1.0
+    total = np.bincount(class_id, minlength=classes)
+    return [
+        {
+            "name": name,
+            "boxes": int(total[k]),
+            "sides": [
+                {"name": s, "boxes": int(counts[s][k]), "bar": round(100 * float(shares[s][k]) / longest, 1)} for s in counts
+            ],
+        }
+        for k, name in enumerate(dataset.class_names)
+    ]
+
+
+def _sizes(dataset: Dataset) -> JSON | None:
+    """Median image size, boxes per image, and the shares of COCO's box sizes."""
+    if not len(dataset.boxes):
+        return None
+    edges = dataset.boxes[EDGES].to_numpy()
+    area = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
+    width, height = dataset.images["width"], dataset.images["height"]
+    return {
+        "width": int(width.median()),
+        "height": int(height.median()),
+        "one_size": bool(width.nunique() == 1 and height.nunique() == 1),
+        "per_image": len(dataset.boxes) / len(dataset.images),
+        "small": float((area < SMALL_PX2).mean()),
+        "medium": float(((area >= SMALL_PX2) & (area < LARGE_PX2)).mean()),
+        "large": float((area >= LARGE_PX2).mean()),
+    }
+
+
+def _samples(split: Artifact, dataset: Dataset) -> list[Photo]:
+    """Labelled photos drawn evenly from the groups, so that one long video does not fill the row."""
+    labelled = np.unique(dataset.boxes["image"].to_numpy())
+    groups = dataset.images["group_id"].iloc[labelled]
+    first_of_group = labelled[~groups.duplicated().to_numpy()]
+    candidates = first_of_group if len(first_of_group) >= SAMPLES else labelled
+    chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, min(SAMPLES, len(candidates))).round().astype(int))]
+    found = [_sample(split, dataset, int(row)) for row in chosen]
+    return [photo for photo in found if photo]
+
+
+def _sample(split: Artifact, dataset: Dataset, row: int) -> Photo | None:
+    path, side = dataset.images["path"].iloc[row], dataset.images["split"].iloc[row]
+    edges, class_ids = dataset.edges_of(row)
+    names = [dataset.class_names[k] for k in class_ids]
+    boxes = [Box(tuple(e), "label", int(k), name) for e, k, name in zip(edges.tolist(), class_ids, names, strict=True)]
+    counted = ", ".join(f"{n} × {name}" for name, n in Counter(names).most_common(5))
+    alt = f"{path} with {plural(len(boxes), 'labelled box', 'labelled boxes')}: {counted}"
+    limit = pictures.limit_for(SAMPLES + 16)
+    return pictures.photo(split.folder / "images" / path, boxes, limit, alt, caption=path, badge=side)
+
+
+def leakage(artifacts: Mapping[str, Artifact]) -> JSON | None:
+    """What holds the sides of the split apart, checked once more on the finished artifacts.
+
+    `straddling`: images whose group lies on two sides; `near_pairs`: pairs of near-duplicates on different sides, None when there
+    are too many images to compare; `augmented`: training images made from an image of val or test.
+    """
+    split, augment = artifacts["split"], artifacts["augment"].dataset
+    dataset = split.dataset
+    if dataset is None:
+        return None
+    images = dataset.images
+    sizes = images["group_id"].value_counts()
+    sides_of_group = images.groupby("group_id")["split"].nunique()
+    straddling = images["group_id"].isin(sides_of_group[sides_of_group > 1].index)
+    distance = int(split.params.get("duplicate_distance") or 0)
+    return {
+        "groups": len(sizes),
+        "joined_groups": int((sizes > 1).sum()),
+        "joined_images": int(sizes[sizes > 1].sum()),
+        "largest": int(sizes.max()) if len(sizes) else 0,
+        "group_by": split.params.get("group_by") or [],
+        "straddling": int(straddling.sum()),
+        "examples": images["path"][straddling].head(EXAMPLES).tolist(),
+        "given": as_dict(artifacts["annotate"].summary.get("splits")) if split.params.get("given") == "keep" else {},
+        "near_pairs": _near_pairs_across(images, distance),
+        "distance": distance,
+        "augmented": _from_held_out(images, augment),
+        "continues": split.summary.get("continues") or "",
+    }
+
+
+def _near_pairs_across(images: pd.DataFrame, distance: int) -> int | None:
+    known = images[images["dhash"] != ""]
+    if len(known) > MOST_COMPARED or known.empty:
+        return None
+    try:
+        pairs: NDArray[np.int64] = near_pairs(as_integers(known["dhash"].tolist()), distance)
+    except ValueError:
+        return None
+    side = known["split"].to_numpy()
+    return int((side[pairs[:, 0]] != side[pairs[:, 1]]).sum())
+
+
+def _from_held_out(images: pd.DataFrame, augment: Dataset | None) -> int | None:
+    if augment is None:
+        return None
+    held_out = set(images["source_id"][images["split"].isin(["val", "test"])])
+    training = augment.images[augment.images["split"] == "train"]
+    return int(training["source_id"].isin(held_out).sum())
+
+
+def ledger(artifacts: Mapping[str, Artifact]) -> list[JSON]:
+    """What each stage did with single items: counts by action and reason, with a few examples; drops first."""
+    rows: list[JSON] = []
+    for stage in DATA_STAGES:
+        found: dict[tuple[str, str, str], JSON] = {}
+        for entry in artifacts[stage].lines("ledger.jsonl"):
+            key = (str(entry.get("action", "")), str(entry.get("item", "")), str(entry.get("reason", "")))
+            row = found.setdefault(
+                key, {"stage": stage, "action": key[0], "item": key[1], "reason": key[2], "count": 0, "examples": []}
+            )
+            row["count"] += 1
+            if len(row["examples"]) < EXAMPLES:
+                row["examples"].append({"where": _where(entry), "detail": str(entry.get("detail") or "")})
+        rows += found.values()
+    order = {action: number for number, action in enumerate(ACTIONS)}
+    return sorted(rows, key=lambda row: (order.get(row["action"], len(order)), -row["count"], row["stage"], row["reason"]))
+
+
+def _where(entry: JSON) -> str:
+    place = str(entry.get("file") or entry.get("path") or "")
+    return f"{place}:{entry['line']}" if entry.get("line") else place
+
+
+def _augment(augment: Artifact) -> JSON:
+    alt = "Contact sheet: training images, each beside its augmented copies, with their boxes"
+    applied = as_dict(augment.summary.get("transforms_applied"))
+    copies = augment.summary.get("copies") or 0
+    return {
+        "sheet": pictures.sheet(augment.folder / SHEET, alt),
+        "copies": copies,
+        "per_image": dig(augment.manifest, "recipe.params.copies"),
+        "unchanged": augment.summary.get("copies_unchanged"),
+        "applied": [{"name": name, "share": (number(n) or 0) / copies} for name, n in applied.items() if copies],
+    }
