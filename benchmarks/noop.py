@@ -32,6 +32,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from pipeline import files, fingerprint, params, runner  # noqa: E402
 from pipeline.console import Console  # noqa: E402
+from pipeline.stage import counted  # noqa: E402
 from pipeline.store import Store  # noqa: E402
 
 REAL = ("collect", "annotate", "preprocess", "split")
@@ -54,7 +55,7 @@ def publish_everything(workspace: Path) -> None:
         return {}
 
     stages = {
-        name: stage if name in REAL else dataclasses.replace(stage, run=stand_in, preflight=None)
+        name: stage if name in REAL else dataclasses.replace(stage, run=stand_in, preflight=None, headline=counted)
         for name, stage in runner.discover().items()
     }
     loaded = params.load(workspace / "params.yaml", stages)

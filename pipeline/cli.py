@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline import __version__, commands
+from pipeline import __version__, commands, version_commands
 from pipeline.commands import Options
 from pipeline.console import Console
 from pipeline.errors import ArtifactError, PipelineError, UsageError, did_you_mean
@@ -46,14 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # `… | head` closed the pipe; without this the interpreter complains once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno in _DISK:
             what, hint = _DISK[error.errno]
-            return _fail(ArtifactError(f"{error.filename or options.workspace}: {what}.", hint), console)
+            return _fail(
+                ArtifactError(f"{error.filename}: {what}." if error.filename else f"{what[0].upper()}{what[1:]}.", hint), console
+            )
         return _bug()
     except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         return _bug()
@@ -73,6 +71,10 @@ def _bug() -> int:
     return 1
 
 
+_WITH_VALUE = frozenset({"--params", "--workspace", "--set", "--force", "--model", "--out", "--confidence", "--device"})
+"""Options whose next word is their value, whatever it looks like."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(message, f"See `{self.prog} --help`.")
@@ -81,57 +83,73 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: list[str]) -> Options:
     parser, names = _build_parser()
     first = next((word for word in argv if not word.startswith("-")), None)
+    if argv and argv[0].startswith("-") and any(word in names for word in argv):
+        raise UsageError(f"The command comes first, then '{argv[0]}'.", "For example: python -m pipeline run all --quiet")
     if first is not None and first not in names:
         raise UsageError(f"Unknown command '{first}'.", did_you_mean(first, names))
-    options = parser.parse_args(argv, namespace=Options())
+    words, settings = _bare_settings(argv)
+    options = parser.parse_args(words, namespace=Options())
     if not hasattr(options, "command"):
         parser.print_help()
         raise SystemExit(2)
+    options.overrides = [*options.overrides, *settings]
     return options
 
 
+def _bare_settings(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Split off the bare `section.key=value` words, which may stand anywhere, from everything else."""
+    words: list[str] = []
+    settings: list[str] = []
+    for before, word in zip(["", *argv], argv, strict=False):
+        bare = re.fullmatch(r"[A-Za-z_][\w.]*=.*", word, re.DOTALL) and before not in _WITH_VALUE
+        (settings if bare else words).append(word)
+    return words, settings
+
+
 def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
-    common = _Parser(add_help=False)
+    common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--params", type=Path, metavar="FILE", help="the params file (default: params.yaml)")
     common.add_argument("--workspace", type=Path, metavar="DIR", help="where datasets/ and runs/ live (default: here)")
     common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="e.g. train.epochs=20")
     common.add_argument("--json", action="store_true", help="print one JSON document to stdout")
     common.add_argument("--quiet", action="store_true", help="print results and errors only")
 
-    parser = _Parser(prog="python -m pipeline", description="From photos and labels to a detector you can trust.")
+    parser = _Parser(
+        prog="python -m pipeline", allow_abbrev=False, description="From photos and labels to a detector you can trust."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
 
     def add(name: str, function: Callable[[Options, Console], int], text: str) -> argparse.ArgumentParser:
-        sub = subparsers.add_parser(name, help=text, description=text, parents=[common])
+        sub = subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         sub.set_defaults(command=function)
         return sub
 
     run = add("run", commands.run, "run stages; what is up to date is reused")
-    run.add_argument("words", nargs="*", metavar="STAGE", help="all, names, ranges (preprocess..train), or key=value")
+    run.add_argument(
+        "words", nargs="*", metavar="STAGE", help="all, names, or ranges (preprocess..train); key=value sets a param"
+    )
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--force", action="append", default=[], metavar="STAGE", help="run this stage even if it is up to date")
-    add("status", commands.status, "which stages are up to date, and why others are not").add_argument(
-        "words", nargs="*", metavar="KEY=VALUE", help=argparse.SUPPRESS
-    )
-    versions = add("versions", commands.versions, "list versions")
+    add("status", commands.status, "which stages are up to date, and why others are not")
+    versions = add("versions", version_commands.versions, "list versions")
     versions.add_argument("stage", nargs="?", metavar="STAGE")
-    show = add("show", commands.show, "manifest, counts, metrics and files of a version")
+    show = add("show", version_commands.show, "manifest, counts, metrics and files of a version")
     show.add_argument("version", metavar="STAGE[@vN]")
-    diff = add("diff", commands.diff, "params, inputs, counts and metrics of two versions side by side")
+    diff = add("diff", version_commands.diff, "params, inputs, counts and metrics of two versions side by side")
     diff.add_argument("first", metavar="STAGE@v2")
     diff.add_argument("second", metavar="STAGE@v3")
-    verify = add("verify", commands.verify, "check versions against the hashes in their manifests")
+    verify = add("verify", version_commands.verify, "check versions against the hashes in their manifests")
     verify.add_argument("version", nargs="?", metavar="STAGE[@vN]")
-    gc = add("gc", commands.gc, "list versions that nothing needs any more, and delete them if you agree")
+    gc = add("gc", version_commands.gc, "list versions that nothing needs any more, and delete them if you agree")
     gc.add_argument("--yes", action="store_true", help="do not ask")
-    tag = add("tag", commands.tag, "name a version, which also protects it from gc")
+    tag = add("tag", version_commands.tag, "name a version, which also protects it from gc")
     tag.add_argument("version", metavar="STAGE@vN")
     tag.add_argument("name", metavar="NAME")
     predict = add("predict", commands.predict, "try the model on photos: pictures with boxes, and JSON")
     predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="images, or folders of images")
     predict.add_argument("--model", metavar="MODEL", help="train@vN (default: the latest), or a .pt, .onnx or .tflite file")
-    predict.add_argument("--confidence", type=float, help="default: the best threshold that evaluate found, else 0.25")
+    predict.add_argument("--confidence", type=float, help="0 to 1; default: the threshold of evaluate, else 0.25")
     predict.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     predict.add_argument("--device", default="auto", help="auto, cpu, mps, cuda")
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")

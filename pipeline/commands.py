@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import files, params, runner
-from pipeline.console import Console, duration, size
+from pipeline.console import Console, duration
 from pipeline.errors import DataError, UsageError
 from pipeline.runner import Runner, Step
 from pipeline.stage import Stage
@@ -59,19 +56,17 @@ class Project:
     @classmethod
     def open(cls, options: Options) -> Project:
         stages = runner.discover()
-        workspace = options.workspace or (options.params.parent if options.params and options.params.is_dir() else Path.cwd())
-        return cls(stages, Store(workspace.resolve(), {name: stage.root for name, stage in stages.items()}))
+        workspace = (options.workspace or Path.cwd()).resolve()
+        return cls(stages, Store(workspace, {name: stage.root for name, stage in stages.items()}))
 
     def runner(self, options: Options, console: Console) -> Runner:
-        words = [word for word in getattr(options, "words", []) if "=" in word]
-        path = options.params or Path(params.FILE_NAME)
-        loaded = params.load(path, self.stages, [*options.overrides, *words])
+        loaded = params.load(options.params or Path(params.FILE_NAME), self.stages, options.overrides)
         return Runner(self.stages, loaded, self.store, console)
 
 
 def run(options: Options, console: Console) -> int:
     project = Project.open(options)
-    selected = runner.select([word for word in options.words if "=" not in word], project.stages)
+    selected = runner.select(options.words, project.stages)
     forced = runner.select(options.force, project.stages) if options.force else []
     # A stage that is forced is also meant to run.
     selected = [name for name in project.stages if name in selected or name in forced]
@@ -124,7 +119,7 @@ def _step_json(step: Step) -> JSON:
 
 def status(options: Options, console: Console) -> int:
     project = Project.open(options)
-    plan = project.runner(options, console).plan(list(project.stages))
+    plan = project.runner(options, console).plan(list(project.stages), tolerant=True)
     rows = []
     documents = []
     for step in plan.steps:
@@ -144,200 +139,17 @@ def status(options: Options, console: Console) -> int:
     return 0
 
 
-def versions(options: Options, console: Console) -> int:
-    project = Project.open(options)
-    names = [options.stage] if options.stage else list(project.stages)
-    found = [version for name in names for version in project.store.versions(name)]
-    tags = {name: project.store.tags(name) for name in names}
-    if console.as_json:
-        console.json({"versions": [{**_brief(version), "tags": _tags_of(version, tags)} for version in found]})
-        return 0
-    rows = [
-        (
-            version.name,
-            version.manifest["started_at"].replace("T", " ").removesuffix("Z"),
-            duration(version.manifest["seconds"]),
-            size(version.manifest["files"]["bytes"]),
-            version.manifest["headline"],
-            " ".join(_tags_of(version, tags)),
-        )
-        for version in found
-    ]
-    if rows:
-        console.table(("version", "made (UTC)", "took", "size", "holds", "tags"), rows)
-    else:
-        console.say("no versions yet; `python -m pipeline run all` makes them")
-    return 0
-
-
-def _brief(version: Version) -> JSON:
-    manifest = version.manifest
-    return {key: manifest[key] for key in ("stage", "version", "digest", "started_at", "seconds", "files", "summary")}
-
-
-def _tags_of(version: Version, tags: Mapping[str, Mapping[str, str]]) -> list[str]:
-    return sorted(tag for tag, name in tags[version.stage].items() if name == f"v{version.number}")
-
-
-def show(options: Options, console: Console) -> int:
-    version = Project.open(options).store.resolve(options.version)
-    manifest = version.manifest
-    names = sorted(version.checksums())
-    if console.as_json:
-        console.json({**manifest, "path": str(version.path), "file_names": names})
-        return 0
-    console.say(f"{version.name}  {manifest['headline']}", "bold")
-    console.say(f"  {version.path}")
-    inputs = ", ".join(f"{stage}@v{entry['version']}" for stage, entry in manifest["recipe"]["inputs"].items())
-    facts = {
-        "made": f"{manifest['started_at']} in {duration(manifest['seconds'])}, commit {manifest['git_commit'][:12] or 'unknown'}",
-        "machine": ", ".join(str(manifest["machine"][key]) for key in ("cpu", "cores", "memory_gib", "os")),
-        "inputs": inputs or "none",
-        "digest": manifest["digest"],
-    }
-    console.table(("", ""), list(facts.items()))
-    for title, values in (("params", manifest["recipe"]["params"]), ("summary", manifest["summary"])):
-        console.say(f"\n{title}", "bold")
-        console.table(("key", "value"), sorted(flatten(values).items()))
-    console.say(f"\n{manifest['files']['count']:,} files, {size(manifest['files']['bytes'])}", "bold")
-    for name in names[:20]:
-        console.say(f"  {name}")
-    if len(names) > 20:
-        console.say(f"  … and {len(names) - 20:,} more")
-    return 0
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Nested mappings as `a.b.c → value`."""
-    flat: dict[str, object] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def diff(options: Options, console: Console) -> int:
-    store = Project.open(options).store
-    first, second = store.resolve(options.first), store.resolve(options.second)
-    if first.stage != second.stage:
-        raise UsageError(f"{first.name} and {second.name} are of different stages.", "Compare two versions of one stage.")
-    parts = {
-        "params": [version.manifest["recipe"]["params"] for version in (first, second)],
-        "inputs": [{k: f"v{v['version']}" for k, v in x.manifest["recipe"]["inputs"].items()} for x in (first, second)],
-        "libraries": [version.manifest["recipe"]["libraries"] for version in (first, second)],
-        "summary": [version.manifest["summary"] for version in (first, second)],
-    }
-    document: dict[str, list[JSON]] = {}
-    for part, (old, new) in parts.items():
-        before, after = flatten(old), flatten(new)
-        document[part] = [
-            {"key": key, "first": before.get(key), "second": after.get(key)}
-            for key in dict.fromkeys([*before, *after])
-            if before.get(key) != after.get(key)
-        ]
-    if console.as_json:
-        console.json({"first": first.name, "second": second.name, "same_bytes": first.digest == second.digest, **document})
-        return 0
-    for part, rows in document.items():
-        if rows:
-            console.say(f"\n{part}", "bold")
-            console.table(("key", first.name, second.name), [_diff_row(row) for row in rows])
-    if not any(document.values()):
-        console.say("no difference in params, inputs, libraries or summary")
-    console.say("\nthe files are the same, byte for byte" if first.digest == second.digest else "\nthe files differ", "dim")
-    return 0
-
-
-def _diff_row(row: JSON) -> tuple[str, str, str]:
-    old, new = row["first"], row["second"]
-    change = f"  ({new - old:+.4g})" if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (old, new)) else ""
-    return row["key"], _cell(old), _cell(new) + change
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def verify(options: Options, console: Console) -> int:
-    project = Project.open(options)
-    if options.version:
-        found = [project.store.resolve(options.version)] if "@" in options.version else project.store.versions(options.version)
-    else:
-        found = [version for name in project.stages for version in project.store.versions(name)]
-    results: dict[str, list[str]] = {}
-    with console.progress("verify", sum(version.manifest["files"]["count"] for version in found)) as advance:
-        for version in found:
-            results[version.name] = project.store.verify(version, advance)
-    bad = {name: problems for name, problems in results.items() if problems}
-    if console.as_json:
-        console.json({"versions": results, "intact": not bad})
-    for name, problems in results.items():
-        console.say(f"  {name}  {'intact' if not problems else ''}".rstrip())
-        for problem in problems[:20]:
-            console.say(f"    {problem}", "red")
-        if len(problems) > 20:
-            console.say(f"    … and {len(problems) - 20} more", "red")
-    if bad:
-        console.say(
-            f"\n{len(bad)} of {len(results)} versions are not what was published; run those stages again with --force", "red"
-        )
-        return 5
-    console.say(f"\n{len(results)} versions intact")
-    return 0
-
-
-def gc(options: Options, console: Console) -> int:
-    project = Project.open(options)
-    current: set[tuple[str, int]] = set()
-    try:
-        plan = project.runner(options, console).plan(list(project.stages))
-        current = {(step.stage, step.version.number) for step in plan.steps if step.version}
-    except DataError as error:
-        console.warn(f"the params cannot be planned ({error.message}); only the latest and tagged versions are kept")
-    doomed = project.store.unneeded(current)
-    work = project.store.abandoned_work()
-    if console.as_json:
-        console.json({"versions": [version.name for version in doomed], "unfinished": [path.name for path in work]})
-    if not doomed and not work:
-        console.say("nothing to delete: every version is the latest, tagged, or an input of one that is")
-        return 0
-    rows = [(v.name, size(v.manifest["files"]["bytes"]), v.manifest["headline"]) for v in doomed]
-    console.table(("unneeded", "size", "holds"), [*rows, *((f".tmp/{path.name}", "", "unfinished work") for path in work)])
-    if not options.yes and not (sys.stdin.isatty() and not console.as_json and _agrees()):
-        console.say("nothing was deleted; `gc --yes` deletes these")
-        return 0
-    with project.store.lock():
-        for version in doomed:
-            project.store.delete(version)
-        for path in work:
-            shutil.rmtree(path)
-    console.say(f"deleted {len(doomed)} versions and {len(work)} unfinished folders")
-    return 0
-
-
-def _agrees() -> bool:
-    return input("Delete these? [y/N] ").strip().lower() in ("y", "yes")
-
-
-def tag(options: Options, console: Console) -> int:
-    store = Project.open(options).store
-    version = store.resolve(options.version)
-    store.tag(version, options.name)
-    console.say(f"{version.name} is now {version.stage}@{options.name}")
-    if console.as_json:
-        console.json({"version": version.name, "tag": options.name})
-    return 0
-
-
 def predict(options: Options, console: Console) -> int:
     from pipeline import predicting
 
     store = Project.open(options).store
     confidence = options.confidence
-    if options.model is not None and Path(options.model).is_file():
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise UsageError(f"--confidence {confidence:g}: a score lies between 0 and 1.")
+    if options.model is not None and (Path(options.model).is_file() or Path(options.model).suffix):
         model = Path(options.model)
+        if not model.is_file():
+            raise DataError(f"There is no file {model}.", "Give a model file, or train@vN.")
     else:
         version = store.resolve(options.model or "train")
         model = version.path / "weights" / "best.pt"
@@ -352,11 +164,11 @@ def predict(options: Options, console: Console) -> int:
     for result in results:
         counts = Counter(item["class"] for item in result["objects"])
         found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-        console.say(f"  {result['image']}: {found}")
+        console.say(f"  {result['image']}: {result['error'] or found}")
     console.say(f"\n{model}, confidence {threshold:g}; pictures and detections.json are in {options.out}")
     if console.as_json:
         console.json({"model": str(model), "confidence": threshold, "images": results})
-    return 0
+    return 3 if any(result["error"] for result in results) else 0
 
 
 def doctor(options: Options, console: Console) -> int:
@@ -383,8 +195,8 @@ def init(options: Options, console: Console) -> int:
         raise UsageError(f"{target} exists already.", "Choose another folder; yours is left as it is.")
     try:
         files.copy(TEMPLATE, target)
-    except NotADirectoryError as error:
-        raise UsageError(f"{options.folder} is not a folder.") from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise UsageError(f"{options.folder} is not a folder.", "Choose another name.") from error
     ignore = options.folder / ".gitignore"
     if not ignore.exists():
         files.write_text(ignore, "/datasets/\n/runs/\n/.cache/\n.env\n")

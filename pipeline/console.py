@@ -41,10 +41,11 @@ class Console:
 
     def say(self, text: str = "", *styles: str) -> None:
         if not self._quiet:
-            print(self.style(text, *styles), file=self._stream, flush=True)
+            _print(self.style(text, *styles), self._stream)
 
     def json(self, document: object) -> None:
-        print(json.dumps(document, indent=1, ensure_ascii=False, default=str), flush=True)
+        # ASCII: a pipe on Windows has some code page, and whoever reads it expects JSON in UTF-8.
+        _print(json.dumps(document, indent=1, default=str), sys.stdout)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Left-aligned columns; the header is dimmed."""
@@ -83,7 +84,7 @@ class Console:
         self._position = (self._position[0] + 1, self._position[1])
 
     def warn(self, text: str) -> None:
-        print(self.style(f"warning: {text}", "yellow"), file=sys.stderr, flush=True)
+        _print(self.style(f"warning: {text}", "yellow"), sys.stderr)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Advance]:
@@ -113,6 +114,15 @@ class Console:
 
     def _count(self) -> str:
         return self.style(f"[{self._position[0] + 1}/{self._position[1]}]", "dim")
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Print; a reader that has gone away (`… | head`) does not end the work."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more when it exits, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

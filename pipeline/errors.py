@@ -10,8 +10,8 @@
     ├── TrainingError            4   training or a model file
     └── ExportError              5   an exporter that failed
         └── ExportMismatch       5   an exported model that does not behave like the original
-    VerifyError                  5   an artifact that is not what its manifest says
 
+`verify` also ends with 5 when an artifact is not what its manifest says.
 Anything else that escapes is a bug of ours: exit code 1 and a traceback.
 """
 
@@ -88,10 +88,6 @@ class ExportError(PipelineError):
 
 class ExportMismatch(ExportError):
     pass
-
-
-class VerifyError(PipelineError):
-    exit_code = 5
 
 
 def how_to_install(extra: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +36,8 @@ def usable_cores() -> int:
 
 def gpu_names() -> list[str]:
     """NVIDIA GPUs as the driver names them; empty without one. Does not import torch."""
+    import subprocess
+
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -82,6 +83,8 @@ def free_bytes(path: Path) -> int:
 
 def git_commit(folder: Path) -> str:
     """The commit that `folder` is at, with "+" when files were changed; "" outside a repository or without git."""
+    import subprocess
+
     git = shutil.which("git")
     if git is None:
         return ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pipeline import fingerprint, machine, plugins
-from pipeline.errors import DataError, UsageError, did_you_mean
+from pipeline.errors import PipelineError, UsageError, did_you_mean
 from pipeline.params import Params
 from pipeline.stage import Advance, Context, Stage
 from pipeline.store import Store, Version
@@ -129,6 +129,7 @@ class Runner:
         self._params = params
         self._store = store
         self._reporter = reporter
+        self._lineages: dict[Version, dict[str, set[str]]] = {}
         self._context = Context(
             base=params.base,
             cache=store.cache,
@@ -138,12 +139,16 @@ class Runner:
             warn=reporter.warn,
         )
 
-    def plan(self, selected: Sequence[str], forced: Iterable[str] = ()) -> Plan:
+    def plan(self, selected: Sequence[str], forced: Iterable[str] = (), tolerant: bool = False) -> Plan:
         """What `run` would do with `selected`, in order; nothing is changed.
 
         A stage whose inputs will run is planned to run as well; it is still reused when they turn out to have the same bytes.
+
+        Args:
+            tolerant: a stage that cannot be planned (its source is gone, say) stands in the plan with that as the reason.
         """
         forced = set(forced)
+        self._lineages.clear()
         steps: list[Step] = []
         renewed: dict[str, Step] = {}
         versions: dict[str, Version] = {}
@@ -151,7 +156,12 @@ class Runner:
             if name not in selected:
                 version = self._given(name, versions)
             else:
-                step = self._step(name, versions, renewed, name in forced)
+                try:
+                    step = self._step(name, versions, renewed, name in forced)
+                except PipelineError as error:
+                    if not tolerant:
+                        raise
+                    step = Step(name, True, (error.message,), None, self._store.next_number(name))
                 steps.append(step)
                 version = step.version
                 if step.run:
@@ -176,6 +186,7 @@ class Runner:
         missing = [source for source in inputs if source not in renewed and source not in versions]
         if missing:
             raise UsageError(f"{name} needs {missing[0]}, which has no version yet.", f"Run `python -m pipeline run ..{name}`.")
+        self._require_one_lineage(name, versions)
         recipe = self._recipe(name, versions)
         waiting = {source: renewed[source].next_number for source in inputs if source in renewed}
         found = None if waiting or forced else self._store.find(name, fingerprint.of_value(recipe))
@@ -193,8 +204,8 @@ class Runner:
         if all(source in versions for source in self._stages[name].inputs):
             try:
                 found = self._store.find(name, fingerprint.of_value(self._recipe(name, versions)))
-            except DataError:
-                found = None  # what a collect once read may be gone, and nobody asked to collect
+            except PipelineError:
+                found = None  # what the stage once read from outside may be gone, and nobody asked to run it
             if found is not None:
                 return found
         latest = self._store.latest(name)
@@ -225,7 +236,7 @@ class Runner:
         for step in plan.steps:
             preflight = self._stages[step.stage].preflight
             if step.run and preflight is not None:
-                preflight(self._params.stages[step.stage])
+                preflight(self._params.stages[step.stage], self._context)
         with self._store.lock():
             return self._run_locked(plan, forced)
 
@@ -233,25 +244,28 @@ class Runner:
         versions = dict(plan.above)
         outcomes: list[Outcome] = []
         for step in plan.steps:
+            self._require_one_lineage(step.stage, versions)
             recipe = self._recipe(step.stage, versions)
             key = fingerprint.of_value(recipe)
             # Looked up again: inputs may have come out the same as before, and another run may have published meanwhile.
             found = None if step.stage in forced else self._store.find(step.stage, key)
             if found is None:
                 self._reporter.started(step)
-                outcome = self._run_stage(step.stage, recipe, key, versions)
+                outcome = self._run_stage(step.stage, recipe, key, versions, step.stage in forced)
             else:
                 outcome = Outcome(step.stage, found, True, 0.0)
             self._reporter.finished(outcome)
             versions[step.stage] = outcome.version
+            self._lineages.clear()  # a new version may be the twin of another
             outcomes.append(outcome)
         return outcomes
 
-    def _run_stage(self, name: str, recipe: JSON, key: str, versions: Mapping[str, Version]) -> Outcome:
+    def _run_stage(self, name: str, recipe: JSON, key: str, versions: Mapping[str, Version], forced: bool) -> Outcome:
         stage = self._stages[name]
         inputs = {source: versions[source] for source in stage.inputs}
-        previous = self._previous(name, recipe)
-        context = replace(self._context, previous=previous.path if previous else None)
+        history = self._previous(name, recipe)
+        previous = None if forced else history
+        context = replace(self._context, previous=previous.path if previous else None, history=history.path if history else None)
         started = time.gmtime()
         clock = time.monotonic()
         work = self._store.work_folder(name, key)
@@ -273,6 +287,42 @@ class Runner:
         linked_from = [*inputs.values(), *([previous] if previous else [])]
         version = self._store.publish(name, work, manifest, linked_from)
         return Outcome(name, version, False, time.monotonic() - clock)
+
+    def _require_one_lineage(self, name: str, versions: Mapping[str, Version]) -> None:
+        """Refuse inputs that descend from different versions of one stage: a model would be measured on images it has seen."""
+        descent: dict[str, tuple[str, set[str]]] = {}
+        for source in self._stages[name].inputs:
+            if source not in versions:
+                continue
+            for stage, digests in self._lineage(versions[source]).items():
+                other, known = descent.setdefault(stage, (source, set(digests)))
+                if known.isdisjoint(digests):
+                    raise UsageError(
+                        f"{name} would mix two versions of {stage}: {versions[source].name} and {versions[other].name} do not "
+                        "come from the same one.",
+                        f"Bring all of it up to date: `python -m pipeline run {stage}..{name}`.",
+                    )
+                known &= digests
+
+    def _lineage(self, version: Version) -> dict[str, set[str]]:
+        """Stage → digests, for a version and all that it was made from.
+
+        More than one where the same bytes were made from several inputs: after a cut-off, all of them lead to this version.
+        """
+        if version in self._lineages:
+            return self._lineages[version]
+        found = {version.stage: {version.digest}}
+        for twin in self._store.versions(version.stage):
+            if twin.digest != version.digest:
+                continue
+            for stage, entry in twin.manifest["recipe"]["inputs"].items():
+                found.setdefault(stage, set()).add(entry["digest"].partition(" ")[0])
+                for above in self._store.versions(stage):
+                    if above.number == entry["version"]:
+                        for ancestor, digests in self._lineage(above).items():
+                            found.setdefault(ancestor, set()).update(digests)
+        self._lineages[version] = found
+        return found
 
     def _previous(self, name: str, recipe: JSON) -> Version | None:
         """The newest version made by the same code, params and libraries, from whatever inputs."""

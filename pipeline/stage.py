@@ -48,6 +48,8 @@ class Context:
         device: "auto", "cpu", "mps", "cuda" or "cuda:0".
         workers: processes or threads for per-image work.
         previous: the newest version made by the same code and params, or None; its per-image work may be linked, not done again.
+            None when the stage is forced, for that is how damaged versions are made anew.
+        history: the same version, also when the stage is forced; its decisions may be kept, not its files.
         progress: `with context.progress("resize", total) as advance: advance()`.
         warn: tell the user something that does not stop the run.
     """
@@ -57,6 +59,7 @@ class Context:
     device: str = "auto"
     workers: int = 1
     previous: Path | None = None
+    history: Path | None = None
     progress: Progress = _no_progress
     warn: Callable[[str], None] = _no_warning
 
@@ -93,6 +96,6 @@ class Stage:
     summary: str
     libraries: tuple[str, ...] = ()
     external: Callable[[Any, Context], dict[str, str]] | None = None
-    preflight: Callable[[Any], None] | None = None
+    preflight: Callable[[Any, Context], None] | None = None
     headline: Callable[[JSON], str] = counted
     reads_manifests: bool = False

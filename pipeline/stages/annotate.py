@@ -64,7 +64,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     }
 
 
-def preflight(params: Params) -> None:
+def preflight(params: Params, context: Context) -> None:
     """Refuse an unknown format, and options that a named format does not have."""
     if params.format != "auto":
         formats.options(params.format, params.options)

@@ -20,7 +20,7 @@ def run(inputs: Mapping[str, Path], params: AugmentParams, out: Path, context: C
     return augment.run(inputs["split"], params, out, context)
 
 
-def preflight(params: AugmentParams) -> None:
+def preflight(params: AugmentParams, context: Context) -> None:
     """Copies need albumentations: say so before anything runs."""
     from importlib.util import find_spec
 
@@ -40,6 +40,6 @@ STAGE = Stage(
     version=1,
     root="datasets",
     summary="augmented copies of the training images",
-    libraries=("albumentations", "opencv-python"),
+    libraries=("albumentations", "numpy", "opencv-python", "opencv-python-headless"),
     preflight=preflight,
 )

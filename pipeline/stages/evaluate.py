@@ -36,7 +36,7 @@ class Params(StageParams):
     seed: int = Field(0, ge=0, lt=2**32, description="Of the bootstrap")
 
 
-def preflight(params: Params) -> None:
+def preflight(params: Params, context: Context) -> None:
     """Raise MissingDependency before anything is trained, rather than after."""
     from pipeline import runtimes
 

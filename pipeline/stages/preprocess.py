@@ -26,5 +26,5 @@ STAGE = Stage(
     version=1,
     root="datasets",
     summary="orient, crop, resize and filter; boxes follow",
-    libraries=("opencv-python", "pillow"),
+    libraries=("opencv-python", "opencv-python-headless", "pillow"),
 )

@@ -25,6 +25,15 @@ def run(inputs: Mapping[str, Path], params: TrainParams, out: Path, context: Con
     return fit(inputs["augment"], params, out, context)
 
 
+def preflight(params: TrainParams, context: Context) -> None:
+    """A device that was asked for by name must be there: say so before the data are prepared."""
+    if context.device not in ("auto", "cpu"):
+        from pipeline.yolo import training, ultralytics
+
+        ultralytics(context.cache)
+        training.pick_device(context.device)
+
+
 def headline(summary: JSON) -> str:
     return (
         f"{summary['epochs']} epochs, the best is {summary['best_epoch']}: mAP50 {summary['val_ultralytics']['map50']:.3f} on val"
@@ -40,5 +49,6 @@ STAGE = Stage(
     summary="Fine-tune a YOLO detector.",
     libraries=("ultralytics", "torch", "opencv-python"),
     external=external,
+    preflight=preflight,
     headline=headline,
 )

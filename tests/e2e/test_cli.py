@@ -71,14 +71,53 @@ def test_gc_lists_asks_and_keeps_what_is_needed(project: Project) -> None:
         assert project.run("run", "..split", f"split.seed={seed}").returncode == 0
     project.run("tag", "split@v1", "keep")
     listed = project.run("gc", "split.seed=3")
-    assert listed.returncode == 2  # bare key=value belongs to `run`; gc takes --set
-    listed = project.run("gc", "--set", "split.seed=3")
     assert "split@v2" in listed.stdout
     assert "nothing was deleted" in listed.stdout
     assert "deleted 1 versions" in project.run("gc", "--yes", "--set", "split.seed=3").stdout
     names = {path.name for path in (project.folder / "datasets/split").glob("v*")}
     assert names == {"v1", "v3"}
     assert "intact" in project.run("verify").stdout
+
+
+def test_force_repairs_what_verify_finds_damaged(project: Project) -> None:
+    assert project.run("run", "..preprocess").returncode == 0
+    photo = "day 0/photo 0.png"
+    with (project.folder / "datasets/collect/v1/files" / photo).open("r+b") as stream:  # the same inode in every stage
+        stream.seek(60)
+        stream.write(b"damaged")
+    bad = json.loads(project.run("verify", "--json").stdout)["versions"]
+    assert set(bad) == {"collect@v1", "annotate@v1", "preprocess@v1"}
+    assert all(len(problems) == 1 and problems[0].endswith(f"s/{photo}") for problems in bad.values())
+    done = project.run("run", "..preprocess", "--force", "collect", "--force", "annotate", "--force", "preprocess", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stages"][-1]["summary"]["images"] == 12
+    assert "intact" in project.run("verify", "preprocess@v2").stdout
+    first, second = (
+        json.loads((project.folder / f"datasets/preprocess/v{number}/manifest.json").read_text(encoding="utf-8"))
+        for number in (1, 2)
+    )
+    assert first["digest"] == second["digest"]
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(project: Project) -> None:
+    process = project.start("run", "..split")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert (project.folder / "datasets/split/v1/manifest.json").exists()
+
+
+def test_bare_settings_may_stand_anywhere(project: Project) -> None:
+    done = project.run("run", "collect.license=CC0", "collect", "--quiet", "split.seed=2", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    misplaced = project.run("--quiet", "run")
+    assert (misplaced.returncode, "command comes first" in misplaced.stderr) == (2, True)
+
+
+def test_status_shows_a_source_that_is_gone(project: Project) -> None:
+    done = project.run("status", "collect.source=gone")
+    assert done.returncode == 0, done.stderr
+    assert "neither a source nor an existing folder" in done.stdout
 
 
 def test_another_workspace_and_params_file(project: Project, tmp_path: Path) -> None:

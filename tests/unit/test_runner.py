@@ -149,6 +149,58 @@ def test_one_stage_uses_what_is_there_and_says_when_it_is_old(bench: Bench) -> N
     assert bench.reporter.warnings[0].startswith("a@v1 is used as it is")
 
 
+def test_inputs_of_two_lineages_are_not_mixed(tmp_path: Path) -> None:
+    """Like evaluate, which reads train and split: a new split must not be measured with a model of the old one."""
+    bench = Bench(tmp_path, {"split": stage(), "train": stage("split"), "evaluate": stage("split", "train")})
+    bench.run("split.word=old")
+    bench.run("split.word=new", only=["split"])
+    for selected in (["evaluate"], ["split", "evaluate"]):
+        with pytest.raises(UsageError, match=r"mix two versions of split(.|\n)*run split\.\.evaluate"):
+            bench.run("split.word=new", only=selected)
+    assert bench.run("split.word=new") == ["train", "evaluate"]
+    assert bench.run("split.word=old") == []
+
+
+def test_a_cut_off_is_no_mixture(tmp_path: Path) -> None:
+    """Like report, which reads collect and train: a collect of other bytes that makes the same annotate is no conflict."""
+
+    def constant(inputs: Mapping[str, Path], values: Words, out: Path, context: Context) -> dict[str, Any]:
+        files.write_text(out / "text", "always the same")
+        return {}
+
+    stages = {"collect": stage(), "annotate": stage("collect", run=constant), "train": stage("annotate")}
+    bench = Bench(tmp_path, {**stages, "report": stage("collect", "train")})
+    bench.run("collect.word=one")
+    assert bench.run("collect.word=two") == ["collect", "annotate", "report"]
+    assert bench.run("collect.word=one") == []
+
+
+def test_a_forced_stage_takes_no_file_over_but_keeps_its_history(tmp_path: Path) -> None:
+    seen: list[tuple[object, object]] = []
+
+    def remember(inputs: Mapping[str, Path], values: Words, out: Path, context: Context) -> dict[str, Any]:
+        seen.append((context.previous, context.history))
+        files.write_text(out / "text", "x")
+        return {}
+
+    bench = Bench(tmp_path, {"a": stage(run=remember)})
+    bench.run()
+    bench.run(forced=("a",))
+    version = bench.store.resolve("a@v1").path
+    assert seen == [(None, None), (None, version)]
+
+
+def test_a_stage_that_cannot_be_planned_is_an_error_or_a_reason(tmp_path: Path) -> None:
+    def gone(values: Words, context: Context) -> dict[str, str]:
+        raise DataError("the folder is gone")
+
+    bench = Bench(tmp_path, {"a": stage(external=gone), "b": stage("a")})
+    with pytest.raises(DataError):
+        bench.runner().plan(["a", "b"])
+    steps = bench.runner().plan(["a", "b"], tolerant=True).steps
+    assert steps[0].reasons == ("the folder is gone",)
+
+
 def test_previous_is_the_newest_of_the_same_params(bench: Bench) -> None:
     bench.run()
     bench.run("a.word=b")
@@ -170,7 +222,7 @@ def test_a_failing_stage_keeps_what_was_finished_before_it(tmp_path: Path) -> No
 
 
 def test_preflight_stops_before_anything_runs(tmp_path: Path) -> None:
-    def refuse(values: Words) -> None:
+    def refuse(values: Words, context: Context) -> None:
         raise UsageError("package missing")
 
     bench = Bench(tmp_path, {"a": stage(), "b": stage("a", preflight=refuse)})

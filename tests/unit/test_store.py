@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,35 @@ def test_hard_links_of_inputs_are_not_hashed_again(store: Store, monkeypatch: py
     version = store.publish("train", work, {"key": "t1", "recipe": {"inputs": {}}, "summary": {}}, [source])
     assert seen == ["own.txt"]
     assert version.checksums()["linked.txt"] == source.checksums()["sub/a.txt"]
+
+
+def test_a_link_to_a_file_that_was_changed_since_is_hashed_again(store: Store) -> None:
+    source = publish(store, key="k1")
+    os.utime(source.path / "sub" / "a.txt", ns=(0, (source.path / CHECKSUMS).stat().st_mtime_ns + 1))
+    with (source.path / "sub" / "a.txt").open("r+") as stream:
+        stream.write("y")
+    work = store.work_folder("train", "t1")
+    files.link(source.path / "sub" / "a.txt", work / "linked.txt")
+    version = store.publish("train", work, {"key": "t1", "recipe": {"inputs": {}}, "summary": {}}, [source])
+    assert store.verify(version) == []
+
+
+def test_a_file_missing_from_an_input_does_not_stop_the_publication(store: Store) -> None:
+    source = publish(store, key="k1")
+    work = store.work_folder("train", "t1")
+    files.write_text(work / "a.txt", "a")
+    files.link(work / "a.txt", work / "b.txt")
+    (source.path / "sub" / "a.txt").unlink()
+    version = store.publish("train", work, {"key": "t1", "recipe": {"inputs": {}}, "summary": {}}, [source])
+    assert version.checksums().keys() == {"a.txt", "b.txt"}
+
+
+def test_damaged_tags_are_an_error_and_not_overwritten(store: Store) -> None:
+    version = publish(store)
+    store.tag(version, "best")
+    (store.folder("collect") / "tags.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"tags\.json is damaged"):
+        store.tag(version, "other")
 
 
 def test_verify_names_changed_missing_and_added_files(store: Store) -> None:
