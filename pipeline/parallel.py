@@ -20,11 +20,15 @@ AHEAD_PER_WORKER = 4
 """Items given out before the oldest result is fetched: enough to keep workers busy while one image takes longer."""
 
 
-def imap_images(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def imap_images(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int | None = None
+) -> Iterator[Result]:
     """`function` of every item, in the order of the items, each as soon as it and all before it are done.
 
     Args:
         workers: threads; with 1 the function runs in the caller's thread.
+        ahead: items given out before the oldest result is fetched, `AHEAD_PER_WORKER` a worker unless told. So many results wait
+            in memory at most: choose it small where they are whole images.
 
     Raises:
         Whatever `function` raises, as it is; items not yet begun are then left out. The same on Ctrl-C.
@@ -36,9 +40,8 @@ def imap_images(function: Callable[[Item], Result], items: Iterable[Item], worke
         waiting = iter(items)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
         try:
-            pending: deque[Future[Result]] = deque(
-                pool.submit(function, item) for item in islice(waiting, workers * AHEAD_PER_WORKER)
-            )
+            first = islice(waiting, workers * AHEAD_PER_WORKER if ahead is None else max(1, ahead))
+            pending: deque[Future[Result]] = deque(pool.submit(function, item) for item in first)
             while pending:
                 result = pending.popleft().result()
                 pending.extend(pool.submit(function, item) for item in islice(waiting, 1))

@@ -28,7 +28,9 @@ def predict(
         workers: threads that decode.
         advance: called with the number of images done.
     """
-    decoded = imap_images(images.decode, [folder / "images" / path for path in dataset.images["path"]], workers)
+    paths = [folder / "images" / path for path in dataset.images["path"]]
+    # Whole images wait here, a hundred megabytes each from some cameras: one a worker, and two so that none has to pause.
+    decoded = imap_images(images.decode, paths, workers, ahead=workers + 2)
     found: list[Detections] = []
     for group in _batches(decoded, batch):
         found += predictor.predict(group)

@@ -56,7 +56,7 @@ class Params(StageParams):
         return imgsz
 
 
-def preflight(params: Params) -> None:
+def preflight(params: Params, context: Context) -> None:
     """Raise MissingDependency before anything is trained, rather than after."""
     from pipeline import runtimes
     from pipeline.runtimes import Wanted
@@ -125,7 +125,7 @@ def _judged(dataset: Any, context: Context) -> tuple[Any, str]:
             if not len(part.boxes):
                 context.warn(f"export: the {split} split has no boxes; only the agreement of the boxes is checked, not mAP.")
             return part, split
-    raise DataError("There is no image in test or val to compare the exported models on.", "Give split.ratios a test share.")
+    raise DataError("There is no image in test or val to compare the exported models on.", "Give split.fractions.test a share.")
 
 
 def _options(params: Params, inputs: Mapping[str, Path], dataset: Any, context: Context) -> Any:

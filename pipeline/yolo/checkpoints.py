@@ -50,17 +50,23 @@ def publish(part: Path, last: Path) -> None:
 
 
 def find(run: Path, epochs: int, patience: int) -> Resume | None:
-    """The newest whole checkpoint of an interrupted run; makes `results.csv` and `best.pt` agree with it."""
+    """The newest whole checkpoint of an interrupted run; makes `results.csv` and `best.pt` agree with it.
+
+    None, and an empty folder, when there is none or a file is gone that it cannot be continued without.
+    """
+    best, results = run / "weights" / "best.pt", run / "results.csv"
     for name in ("last.pt", "previous.pt"):
         path = run / "weights" / name
         try:
             checkpoint = load(path)
         except Exception:  # noqa: BLE001, S112 - a torn file raises anything; then the one before it counts
             continue
+        is_best = checkpoint["train_metrics"]["fitness"] == checkpoint["best_fitness"]
+        if not results.exists() or not (is_best or best.exists()):
+            continue
         done = int(checkpoint["epoch"]) + 1
-        _cut_results(run / "results.csv", done)
-        best = run / "weights" / "best.pt"
-        if checkpoint["train_metrics"]["fitness"] == checkpoint["best_fitness"]:
+        _cut_results(results, done)
+        if is_best:
             files.copy(path, best)  # killed between the two files, best.pt would still be an older epoch's
         stalled = done - int(checkpoint["stopper"]["best_epoch"])
         return Resume(path, done, finished=done >= epochs or (0 < patience <= stalled))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.yolo.options import TrainParams
 
 SCRATCH = ".scratch"
+SUMMARY = "summary.json"
+"""Written when all else of the artifact is there: with it in the folder, nothing is left to train."""
 
 
 def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
@@ -25,6 +28,8 @@ def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
     Raises:
         DataError: a split is empty. TrainingError: see `training.train`.
     """
+    if (out / SUMMARY).exists():
+        return _finished(out)
     dataset = Dataset.load(source)
     start = weights.resolve(params.model, context.cache, context.base)
     ultralytics(context.cache)
@@ -41,6 +46,7 @@ def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
         device=device,
         precision=_precision(params.precision, device, context),
         workers=context.workers,
+        aliases=_aliases(out, context),
     )
     batches = math.ceil(len(splits["train"].paths) / params.batch)
     with context.progress("train", params.epochs * batches) as advance:
@@ -55,10 +61,24 @@ def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
         "precision": job.precision,
         "threads": cpu.threads(),
     }
-    # The state to resume from goes last: a run killed before this line finishes at once when it is started again.
-    shutil.rmtree(folder / "data")
-    shutil.rmtree(folder)
+    files.write_text(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    return _finished(out)
+
+
+def _finished(out: Path) -> JSON:
+    """Remove the state to resume from, which a killed run may have begun to do; the summary takes its place."""
+    if (out / SCRATCH).exists():
+        shutil.rmtree(out / SCRATCH)
+    summary: JSON = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     return summary
+
+
+def _aliases(out: Path, context: Context) -> dict[Path, str]:
+    """What the published log calls the folders of this machine."""
+    aliases = {context.base: "<base>", context.cache: "<cache>", out: "<work>"}
+    with suppress(RuntimeError):  # a service's account may have no home
+        aliases = {Path.home(): "~"} | aliases
+    return {folder: alias for folder, alias in aliases.items() if folder.is_absolute() and folder != Path(folder.anchor)}
 
 
 def _arguments(params: TrainParams) -> JSON:

@@ -53,14 +53,24 @@ def build(dataset: Dataset, source: Path, folder: Path) -> dict[str, Split]:
     parts = {name: dataset.of_split(name) for name in ("train", "val")}
     for name, part in parts.items():
         if not len(part.images):
-            raise DataError(f"No image is in the '{name}' split.", f"Give split.{name} a larger share, or collect more images.")
+            raise DataError(
+                f"No image is in the '{name}' split.", f"Give split.fractions.{name} a larger share, or collect more images."
+            )
     if not len(parts["train"].boxes):
         raise DataError("No training image has a box: there is nothing to learn.", "Check annotate.format and the labels.")
     shutil.rmtree(folder, ignore_errors=True)
-    return {name: _write_split(part, source, folder.resolve(), name) for name, part in parts.items()}
+    return {name: write_split(part, source, folder.resolve(), name) for name, part in parts.items()}
 
 
-def _write_split(part: Dataset, source: Path, folder: Path, name: str) -> Split:
+def write_split(part: Dataset, source: Path, folder: Path, name: str) -> Split:
+    """Write one side of the tree: every image of `part`, whose pixels lie in `source/images`, as `name` ("train", "val").
+
+    Args:
+        folder: an absolute path.
+
+    Raises:
+        TrainingError: boxes or images that ultralytics would silently leave out.
+    """
     target, labels = folder / "images" / name, folder / "labels" / name
     target.mkdir(parents=True)
     labels.mkdir(parents=True)
@@ -68,9 +78,8 @@ def _write_split(part: Dataset, source: Path, folder: Path, name: str) -> Split:
     counts: dict[str, int] = {}
     problems: list[str] = []
     columns = (part.images[name] for name in ("path", "width", "height"))
-    for number, (path, width, height) in enumerate(zip(*columns, strict=True)):
+    for number, (path, width, height, (edges, class_ids)) in enumerate(zip(*columns, part.by_image(), strict=True)):
         stem = f"{number:07d}"
-        edges, class_ids = part.edges_of(number)
         rows = [
             f"{class_id} {x:.8f} {y:.8f} {w:.8f} {h:.8f}"
             for class_id, (x, y, w, h) in zip(class_ids, to_cxcywhn(edges, width, height), strict=True)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 import traceback
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ParamsError, PipelineError, TrainingError
-from pipeline.yolo import checkpoints, cpu
+from pipeline.yolo import checkpoints, cpu, logs
 from pipeline.yolo.scratch import Split
 
 JSON = dict[str, Any]
@@ -41,6 +39,7 @@ class Job:
         device: "cpu", "mps", "cuda" or "cuda:<n>"; see `pick_device`.
         precision: "fp32", "fp16" or "bf16".
         workers: processes that load images; only used with a GPU.
+        aliases: folders of this machine → what the log calls them, for it is published.
     """
 
     weights: Path
@@ -52,6 +51,7 @@ class Job:
     device: str
     precision: str
     workers: int
+    aliases: Mapping[Path, str]
 
 
 def pick_device(wanted: str) -> str:
@@ -69,7 +69,10 @@ def pick_device(wanted: str) -> str:
     index = int(wanted.partition(":")[2] or 0) if wanted.startswith("cuda") else 0
     if (wanted.startswith("cuda") and index >= count) or (wanted == "mps" and not mps):
         there = ["cpu", *(["mps"] if mps else []), *(f"cuda:{n}" for n in range(count))]
-        raise TrainingError(f"The device '{wanted}' is not there.", f"Use --device auto; this machine has {', '.join(there)}.")
+        raise TrainingError(
+            f"The device '{wanted}' is not there.",
+            f"Set device: auto in params.yaml (or device=auto on the command line); this machine has {', '.join(there)}.",
+        )
     return wanted
 
 
@@ -86,7 +89,7 @@ def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
         on_batch(resume.epochs_done * batches)
         if resume.finished:
             return
-    with _logged(job.log), _offline_amp_check(), cpu.kept_memory():
+    with logs.logged(job.log, job.aliases), _offline_amp_check(), cpu.kept_memory():
         try:
             trainer = _trainer(job, resume)
             _watch(trainer, job, on_batch, warn)
@@ -234,32 +237,6 @@ def _require_same_data(trainer: Any, splits: dict[str, Split]) -> None:
             "train.log says why; if the data are right, this is a case that the pipeline does not know yet.",
             problems,
         )
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send ultralytics' log and Python's warnings to a file, and nothing to the terminal."""
-    from ultralytics.utils.tqdm import TQDM
-
-    logger = logging.getLogger("ultralytics")
-    handlers, level, show, new_bar = logger.handlers[:], logger.level, warnings.showwarning, TQDM.__init__
-    to_file = logging.FileHandler(path, encoding="utf-8")
-    to_file.setFormatter(_WithoutColour("%(message)s"))
-    logger.handlers = [to_file]
-    logger.setLevel(logging.INFO)
-    warnings.showwarning = lambda message, category, *_, **__: logger.warning("%s: %s", category.__name__, message)
-    TQDM.__init__ = lambda bar, *args, **kwargs: new_bar(bar, *args, **(kwargs | {"disable": True}))
-    try:
-        yield
-    finally:
-        logger.handlers, warnings.showwarning, TQDM.__init__ = handlers, show, new_bar
-        logger.setLevel(level)
-        to_file.close()
-
-
-class _WithoutColour(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
 
 
 @contextmanager

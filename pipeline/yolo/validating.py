@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import files, machine
 from pipeline.errors import TrainingError
-from pipeline.yolo import cpu, scratch, training, ultralytics
+from pipeline.yolo import cpu, logs, scratch, training, ultralytics
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
@@ -58,14 +58,14 @@ def validate(weights: Path, dataset: Dataset, source: Path, options: Options, ca
 
     with TemporaryDirectory(prefix="validate-", dir=_folder(cache), ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary).resolve()
-        split = scratch._write_split(dataset, source, folder, "val")
+        split = scratch.write_split(dataset, source, folder, "val")
         model = library.YOLO(str(weights))
         if tuple(model.names.values()) != dataset.class_names:
             raise TrainingError("ultralytics' val goes by class numbers, and those of the model are not the data set's")
         # Selecting the CPU leaves one core idle; this is the first moment after it.
         model.add_callback("on_val_start", lambda _: torch.set_num_threads(cpu.threads()))
         model.add_callback("on_val_batch_end", lambda validator: advance(_images_in_batch(validator)))
-        with training._logged(folder / "val.log"):
+        with logs.logged(folder / "val.log", {}):
             try:
                 metrics = model.val(
                     data=str(_data_yaml(folder, split.folder, len(dataset.class_names))),

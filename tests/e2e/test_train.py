@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,9 +121,9 @@ def trained(data: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_artifact_and_summary(trained: tuple[Path, dict[str, Any], Bar], base: Path) -> None:
     out, summary, bar = trained
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    assert found == sorted(
-        ["args.yaml", "classes.json", "curves.png", "results.csv", "train.log", "weights/best.pt", "weights/last.pt"]
-    )
+    tables = ["args.yaml", "classes.json", "curves.png", "results.csv", "summary.json", "train.log"]
+    assert found == [*tables, "weights/best.pt", "weights/last.pt"]
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == summary
     assert summary["images"] == {"train": 8, "val": 4}
     assert summary["boxes"] == {"train": 16, "val": 8}
     assert summary["weights"]["sha256"] == weights.resolve("start.pt", base / "cache", base).sha256
@@ -194,6 +197,56 @@ def test_nothing_reaches_the_terminal(data: Path, base: Path, tmp_path: Path, ca
     run(data, base, tmp_path, epochs=1)
     assert capfd.readouterr() == ("", "")
     assert "Starting training for 1 epochs" in (tmp_path / "train.log").read_text(encoding="utf-8")
+
+
+def test_log_names_no_folder_of_the_machine(trained: tuple[Path, dict[str, Any], Bar], data: Path, base: Path) -> None:
+    text = (trained[0] / "train.log").read_text(encoding="utf-8")
+    for folder in (trained[0], data, base, Path.home()):
+        assert not re.search(rf"(?<![\w.-]){re.escape(folder.as_posix())}(?![\w-])", text), folder
+    assert "<work>" in text
+
+
+def test_killed_after_the_end_of_training(data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, amid and after the removal of the state to resume from: nothing is trained twice, nothing is jammed."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed_amid(folder: Path, **_: object) -> None:
+        (folder / "run" / "results.csv").unlink()
+        raise Killed
+
+    whole = shutil.rmtree
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.yolo.run.shutil.rmtree", lambda path, **kw: (
+            killed_amid(path) if Path(path).name == train_scratch() else whole(path, **kw)
+        ))  # fmt: skip
+        with pytest.raises(Killed):
+            run(data, base, tmp_path, epochs=1)
+    assert (tmp_path / train_scratch()).exists()
+    before = (tmp_path / "weights" / "best.pt").read_bytes()
+    amid = run(data, base, tmp_path, epochs=1)
+    assert not (tmp_path / train_scratch()).exists()
+    assert run(data, base, tmp_path, epochs=1) == amid
+    assert amid["epochs"] == 1
+    assert (tmp_path / "train.log").read_text(encoding="utf-8").count("Starting training for") == 1
+    assert (tmp_path / "weights" / "best.pt").read_bytes() == before
+
+
+def test_state_to_resume_from_that_lost_a_file(data: Path, base: Path, tmp_path: Path) -> None:
+    @contextmanager
+    def impatient(label: str, total: int) -> Iterator[Any]:
+        def advance(n: int = 1, **info: object) -> None:
+            if info.get("epoch") == "2/2":
+                raise KeyboardInterrupt
+
+        yield advance
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, base, tmp_path, impatient, epochs=2)
+    (tmp_path / train_scratch() / "run" / "results.csv").unlink()
+    assert run(data, base, tmp_path, epochs=2)["epochs"] == 2
+    assert [row["epoch"] for row in results(tmp_path)] == [1, 2]
 
 
 def test_interrupt_comes_through_and_the_run_goes_on(data: Path, base: Path, tmp_path: Path) -> None:

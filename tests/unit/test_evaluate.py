@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.dataset import EDGES, Dataset
 from pipeline.detections import Detections, Image, Predictor
 from pipeline.errors import DataError
 from pipeline.metrics import coco
+from pipeline.metrics.prediction import predict
 from pipeline.stage import Context
 from pipeline.stages.evaluate import STAGE, Params, measure, run
 from tests import tiny_model
@@ -58,6 +60,23 @@ def case(folder: Path, count: int = 24, classes: int = 3) -> tuple[Dataset, list
     dataset = Dataset(dataset.class_names, named, dataset.boxes)
     put_images(dataset, folder)
     return dataset, [_found(rng, dataset, image, 10, 4.0, 1000) for image in range(count)]
+
+
+def test_few_decoded_images_wait_whatever_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, answers = case(tmp_path)
+    decode, begun, most = images.decode, [], 0
+
+    class Slow(Recalling):
+        def predict(self, images: Sequence[Image]) -> list[Detections]:
+            nonlocal most
+            time.sleep(0.1)  # time enough to decode all that may be decoded
+            most = max(most, len(begun) - len(self.batches) * 2)
+            return super().predict(images)
+
+    monkeypatch.setattr(images, "decode", lambda path: (begun.append(path), decode(path))[1])
+    found = predict(Slow(dataset.class_names, answers), dataset, tmp_path, batch=2, workers=4, advance=lambda n=1: None)
+    assert [len(each.scores) for each in found] == [len(each.scores) for each in answers]
+    assert most <= 2 + 4 + 2  # the batch, one a worker, and two
 
 
 def test_the_artifact_is_whole_and_agrees_with_itself(tmp_path: Path) -> None:

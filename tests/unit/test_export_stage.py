@@ -159,9 +159,9 @@ def test_a_missing_extra_is_named_before_anything_runs(monkeypatch: pytest.Monke
     monkeypatch.setattr(util, "find_spec", lambda name, *rest: None if name == "litert_torch" else real(name, *rest))
     monkeypatch.setattr("pipeline.runtimes.litert.unavailable", lambda: "")
     with pytest.raises(MissingDependency, match=r"export\.formats: To export to litert, litert_torch must") as caught:
-        preflight(Params(formats=["onnx", "tflite"]))
+        preflight(Params(formats=["onnx", "tflite"]), Context())
     assert '-e ".[litert]"' in caught.value.hint
-    preflight(Params(formats=["onnx", "engine"]))
+    preflight(Params(formats=["onnx", "engine"]), Context())
 
 
 @needs_no_gpu

@@ -73,6 +73,16 @@ def test_items_are_taken_as_they_are_needed() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def test_as_few_results_wait_as_the_caller_wants() -> None:
+    taken = []
+    results = imap_images(abs, (taken.append(item) or item for item in range(100)), workers=2, ahead=3)  # type: ignore[func-returns-value]
+    for fetched in range(1, 6):
+        next(results)
+        assert len(taken) == fetched + 3
+    results.close()  # type: ignore[attr-defined]
+    assert list(imap_images(abs, range(5), workers=2, ahead=0)) == list(range(5))
+
+
 def test_all_workers_work_at_the_same_time() -> None:
     barrier = threading.Barrier(3, timeout=5)
     map_images(lambda _: barrier.wait(), range(6), workers=3)  # a barrier of three opens for three threads only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pipeline import images
 from pipeline.boxes import from_cxcywhn
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError, ParamsError, TrainingError
-from pipeline.yolo import checkpoints, scratch
+from pipeline.yolo import checkpoints, logs, scratch, training
 from pipeline.yolo.options import TrainParams as Params
 
 
@@ -120,11 +121,52 @@ class TestScratch:
     def test_nothing_to_learn(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="nothing to learn"):
             scratch.build(data_set(tmp_path / "data", ("a.jpg",), []), tmp_path / "data", tmp_path / "scratch")
-        with pytest.raises(DataError, match="'train'"):
+        with pytest.raises(DataError, match="'train'") as caught:
             scratch.build(data_set(tmp_path / "data", (), []), tmp_path / "data", tmp_path / "scratch")
+        assert "split.fractions.train" in caught.value.hint
+
+
+def test_a_device_that_is_not_there_is_named_with_its_param() -> None:
+    with pytest.raises(TrainingError, match="'cuda:99' is not there") as caught:
+        training.pick_device("cuda:99")
+    assert "device: auto in params.yaml" in caught.value.hint
+
+
+class TestLog:
+    def test_folders_of_the_machine_are_not_named(self, tmp_path: Path) -> None:
+        pytest.importorskip("ultralytics")
+        home = tmp_path / "home" / "ann lee"
+        aliases = {home: "~", home / "project": "<base>", home / "project" / "ws": "<work>"}
+        lines = {
+            f"save_dir={home / 'project' / 'ws' / 'run'}, x": f"save_dir={Path('<work>/run')}, x",
+            f"{(home / 'project').as_posix()}/a.pt": "<base>/a.pt",
+            f"\x1b[34m{home}\x1b[0m": "~",
+            str({"path": str(home)}): "{'path': '~'}",
+            f"{home}2 and /elsewhere{home.as_posix()}": f"{home}2 and /elsewhere{home.as_posix()}",
+        }
+        with logs.logged(tmp_path / "train.log", aliases):
+            for line in lines:
+                logging.getLogger("ultralytics").info(line)
+        assert (tmp_path / "train.log").read_text(encoding="utf-8").splitlines() == list(lines.values())
 
 
 class TestCheckpoints:
+    @pytest.mark.parametrize("gone", ["results.csv", "weights/best.pt"])
+    def test_a_run_that_lacks_a_file_is_begun_anew(self, gone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fitness = {"train_metrics": {"fitness": 0.1}, "best_fitness": 0.2}
+        checkpoint = {"epoch": 2, "stopper": {"best_epoch": 1}, **fitness}
+        monkeypatch.setattr(checkpoints, "load", lambda path: checkpoint if path.read_bytes() else {})
+        (tmp_path / "weights").mkdir()
+        for name in ("weights/last.pt", "weights/best.pt"):
+            (tmp_path / name).write_bytes(b"weights")
+        (tmp_path / "results.csv").write_text("epoch,time\n1,1.0\n2,2.0\n3,3.0\n", encoding="utf-8")
+        found = checkpoints.find(tmp_path, 3, 0)
+        assert found is not None
+        assert (found.epochs_done, found.finished) == (3, True)
+        (tmp_path / gone).unlink()
+        assert checkpoints.find(tmp_path, 3, 0) is None
+        assert not tmp_path.exists()
+
     def test_results_are_cut_to_whole_rows_of_finished_epochs(self, tmp_path: Path) -> None:
         (tmp_path / "results.csv").write_text("epoch,time,loss\n1,1.0,3\n2,2.0,2\n3,3.0,1\n4,4", encoding="utf-8")
         checkpoints._cut_results(tmp_path / "results.csv", 2)
