@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -64,8 +64,9 @@ class Ledger:
 
     def write(self, folder: Path) -> None:
         """Write `ledger.jsonl`, also when empty: no file would not tell an empty account from a missing one."""
-        lines = (json.dumps(asdict(entry), ensure_ascii=False) for entry in self.entries)
-        files.write_text(folder / NAME, "".join(line + "\n" for line in lines))
+        # One encoder for all, and no copies by `asdict`: there may be an entry for every box of a large data set.
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        files.write_text(folder / NAME, "".join([encode(vars(entry)) + "\n" for entry in self.entries]))
 
 
 def read(folder: Path) -> list[Entry]:
@@ -73,4 +74,5 @@ def read(folder: Path) -> list[Entry]:
     path = folder / NAME
     if not path.exists():
         return []
-    return [Entry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not `splitlines`: it also splits at characters such as U+2028, which JSON leaves as they are.
+    return [Entry(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]

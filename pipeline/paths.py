@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import PurePosixPath
+
+# Controls, and what Unicode counts as the end of a line: a list with one name a line could not hold them.
+_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_DRIVE = re.compile("[A-Za-z]:")
 
 
 def is_safe_relative(path: str) -> bool:
     """Whether a string is a relative POSIX path that stays inside its folder, on every system."""
     if not path or "\\" in path or path.startswith("/") or "\0" in path:
         return False
-    parts = PurePosixPath(path).parts
-    return ".." not in parts and not (len(parts[0]) == 2 and parts[0][1] == ":")
+    # On Windows "D:x" is a file of another drive, and "a:x" a stream hidden behind the file "a".
+    if _DRIVE.match(path) or (os.name == "nt" and ":" in path):
+        return False
+    return ".." not in PurePosixPath(path).parts
+
+
+def is_plain(path: str) -> bool:
+    """Whether a name is Unicode (not bytes that are no UTF-8) without control characters and line ends."""
+    if path.isprintable():
+        return True
+    return not _CONTROL.search(path) and not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})

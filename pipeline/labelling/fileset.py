@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import files
 from pipeline.errors import DataError
-from pipeline.paths import is_image
+from pipeline.paths import is_image, is_plain
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,11 @@ class FileSet:
         Raises:
             DataError: names that cannot be kept on every system.
         """
-        start = len(os.fspath(root)) + 1
-        names = [os.fspath(entry.path)[start:] for entry in files.walk(root)]
+        names = [name for name, _ in files.walk_relative(root)]
         wrong = [name for name in names if _is_unusable(name)]
         if wrong:
             raise DataError("File names that do not exist on every system", "Rename the files.", [ascii(name) for name in wrong])
-        found = (name.replace(os.sep, "/") for name in names)
-        return cls(root, tuple(sorted(path for path in found if not _is_residue(path))))
+        return cls(root, tuple(sorted(path for path in names if not _is_residue(path))))
 
     @cached_property
     def members(self) -> frozenset[str]:
@@ -93,16 +91,8 @@ def decode_text(data: bytes, path: str) -> str:
 
 
 def _is_unusable(name: str) -> bool:
-    """Whether a path has a backslash in a name, or is not Unicode: neither can be written down as a relative POSIX path."""
-    return (os.sep == "/" and "\\" in name) or (not name.isprintable() and not _is_unicode(name))
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Whether a path has a backslash or a line end in a name, or is not Unicode: no list of relative POSIX paths can hold it."""
+    return "\\" in name or not is_plain(name)
 
 
 def _is_residue(path: str) -> bool:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from pipeline import formats
 from pipeline.dataset import Dataset
-from pipeline.errors import DataError
+from pipeline.errors import ArtifactError, DataError
 from pipeline.images import Header
 from pipeline.labelling.classes import map_classes
 from pipeline.labelling.fileset import FileSet
@@ -40,6 +40,8 @@ from pipeline.stage import Context
 
 CHOSEN_REASONS = frozenset({"crowd", "difficult", "class_dropped", "no_label_file", "other_task"})
 """Dropped because the user or the format wants it so, not because something is wrong."""
+
+ORIGINS = "origins.jsonl"
 
 _TOGETHER = "Collect the images together with their labels: `collect.source` must lead to both."
 
@@ -68,6 +70,7 @@ def import_folder(folder: Path, policy: Policy, ledger: Ledger, context: Context
         DataError: no images, no labels, labels of two formats, label files that cannot be parsed, or any defect
             (`on_invalid: error`).
         ParamsError: an unknown format or option, or classes that the labels do not have.
+        ArtifactError: `origins.jsonl` does not know an image.
     """
     files = FileSet.scan(folder / "files")
     if not files.photos:
@@ -155,9 +158,10 @@ def _assemble(
             continue
         new_number[number] = len(images)
         origin = origins.get(path, {})
+        if not origin.get("hash"):  # images without a hash would pass for one and the same content in the stages below
+            raise ArtifactError(f"{work.files.root / path} is not in {ORIGINS}.", "Run collect again (`run collect --force`).")
         group = str(origin.get("group") or groups.get(number) or path)
-        digest = str(origin.get("hash") or "")
-        images.append((path, header.width, header.height, digest, path, group, work.found.splits[number], ""))
+        images.append((path, header.width, header.height, origin["hash"], path, group, work.found.splits[number], ""))
     if not images:
         raise DataError("Not one image could be used", "", [f"{photos[number]}: {why}" for number, why in work.dropped.items()])
     columns = ["path", "width", "height", "hash", "source_id", "group_id", "split", "dhash"]
@@ -168,8 +172,8 @@ def _assemble(
 
 def read_origins(folder: Path) -> dict[str, dict[str, object]]:
     """What `collect` noted of each file, by path; empty without `origins.jsonl`."""
-    path = folder / "origins.jsonl"
+    path = folder / ORIGINS
     if not path.exists():
         return {}
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
     return {row["path"]: row for row in rows}

@@ -60,9 +60,9 @@ def _line(row: Row) -> str:
 def _read(path: Path) -> list[Row]:
     rows = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().split(b"\n"):
             try:
-                rows.append(json.loads(line))
+                rows.append(json.loads(line.decode("utf-8")))
             except ValueError:
-                continue  # the last line of a killed run
+                continue  # the last line of a killed run, which may end within a character; or nothing after the last line end
     return rows

@@ -26,11 +26,13 @@ class Origin:
         path: relative POSIX path below `out`.
         origin: URL, path inside an archive, or path on disk it was copied from.
         group: files of one video, burst or scene bear the same name; "" when the source does not know.
+        hash: BLAKE3 of the file in `out`, where the source came by it anyway; "" has collect read the file.
     """
 
     path: str
     origin: str
     group: str = ""
+    hash: str = ""
 
 
 @dataclass(frozen=True)

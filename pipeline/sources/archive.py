@@ -6,17 +6,17 @@ weighs is taken for a bomb. Every entry's CRC is checked by reading it.
 
 from __future__ import annotations
 
-import shutil
+import lzma
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from pipeline import files
-from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError
+from pipeline.fingerprint import FolderIndex, copy_hashed
 from pipeline.ledger import Ledger
-from pipeline.paths import is_safe_relative
+from pipeline.paths import is_plain, is_safe_relative
 from pipeline.sources import Fetched, Origin, is_wanted
 from pipeline.stage import Context, StageParams
 
@@ -31,7 +31,7 @@ class Options(StageParams):
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
-    return fingerprints.of_file(_archive(location, context))
+    return FolderIndex(context.cache).file_digest(_archive(location, context), context.progress)
 
 
 def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:
@@ -44,16 +44,22 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
             with context.progress("unpack", len(entries)) as advance:
                 for name, entry in sorted(entries.items()):
                     if is_wanted(name):
-                        _unpack(archive, entry, out / name)
-                        origins.append(Origin(name, f"{path.name}:{entry.filename}"))
+                        digest = _unpack(archive, entry, out / name)
+                        origins.append(Origin(name, f"{path.name}:{entry.filename}", hash=digest))
                     else:
                         ledger.add("file", "dropped", "not_an_image_nor_labels", path=name)
                     advance()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(
-            f"{path}: the archive is damaged or of an unknown kind ({error}).", "Download or pack it again."
-        ) from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of the disk; bz2 reports damaged data by an OSError without a number
+        raise _damaged(path, error) from error
     return Fetched(origins, description=f"the archive '{path.name}'", ledger=ledger)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: the archive is damaged or of an unknown kind ({error}).", "Download or pack it again.")
 
 
 def _archive(location: str, context: Context) -> Path:
@@ -71,9 +77,11 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
     for entry in archive.infolist():
         name = entry.filename.replace("\\", "/").removeprefix("./")
         mode = entry.external_attr >> 16
-        if entry.is_dir() or _is_junk(name):
+        if name.endswith("/") or _is_junk(name):
             continue
-        if not is_safe_relative(name):
+        if not is_plain(name):
+            problems.append(f"{entry.filename!a} has control characters in its name: rename it before packing")
+        elif not is_safe_relative(name):
             problems.append(f"'{entry.filename}' leads out of the folder")
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             problems.append(f"'{entry.filename}' is a link or a device")
@@ -82,7 +90,7 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
         elif name.casefold() in folded:
             problems.append(f"'{entry.filename}' occurs twice, or differs from another name in upper and lower case alone")
         folded.add(name.casefold())
-        entries[name] = entry
+        entries[PurePosixPath(name).as_posix()] = entry  # "a//b" and "a/./b" are "a/b"
     total = sum(entry.file_size for entry in entries.values())
     packed = sum(entry.compress_size for entry in entries.values())
     if len(entries) > MAX_FILES or total > MAX_BYTES or total > MAX_RATIO * max(packed, 2**20):
@@ -97,8 +105,9 @@ def _is_junk(name: str) -> bool:
     return any(part == "__MACOSX" or part.startswith(".") for part in PurePosixPath(name).parts if part not in (".", ".."))
 
 
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> str:
+    """Make `target`; its hash, or "" where a run of the same recipe that was killed had unpacked it (whole)."""
     if target.exists():
-        return  # unpacked whole by a run of the same recipe that was killed
+        return ""
     with archive.open(entry) as packed, files.atomic_path(target) as temporary, temporary.open("wb") as unpacked:
-        shutil.copyfileobj(packed, unpacked, 1 << 20)
+        return copy_hashed(packed, unpacked)

@@ -1,7 +1,8 @@
 """A folder of images and labels on this machine, as the user has it; nested folders are kept.
 
-The folder is only read. Its files are copied, not linked: an editor that writes in place would otherwise change a published
-version. Files that an earlier version already holds are hard-linked from there.
+The folder is only read. Links in it stand for what they lead to; one that leads nowhere goes to the ledger. Files are copied, not
+linked: an editor that writes in place would otherwise change a published version. Files that an earlier version already holds are
+hard-linked from there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline import files
 from pipeline.errors import DataError
-from pipeline.fingerprint import FolderIndex
+from pipeline.fingerprint import FolderIndex, copy_hashed
 from pipeline.ledger import Ledger
 from pipeline.sources import Fetched, Origin, is_wanted
 from pipeline.stage import Context, StageParams
@@ -24,22 +25,23 @@ class Options(StageParams):
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
     """The content of the folder: changes when any file is added, removed, renamed or edited."""
-    return FolderIndex(context.cache).digest(_folder(location, context))
+    return FolderIndex(context.cache).digest(_folder(location, context), context.progress)
 
 
 def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:
     folder = _folder(location, context)
-    hashes = FolderIndex(context.cache).hashes(folder)
+    hashes, dangling = FolderIndex(context.cache).hashes(folder, context.progress)
     held = _held(context.previous)
     ledger = Ledger()
+    for path in dangling:
+        ledger.add("file", "dropped", "dangling_link", path=path)
     origins: list[Origin] = []
     with context.progress("copy", len(hashes)) as advance:
         for path, digest in sorted(hashes.items()):
             if not is_wanted(path):
                 ledger.add("file", "dropped", "not_an_image_nor_labels", path=path)
             else:
-                _bring(folder / path, out / path, held.get(digest))
-                origins.append(Origin(path, path))
+                origins.append(Origin(path, path, hash=_bring(folder / path, out / path, held.get(digest), digest)))
             advance()
     return Fetched(origins, description=f"the folder '{PurePosixPath(folder.as_posix()).name}'", ledger=ledger)
 
@@ -63,10 +65,13 @@ def _held(previous: Path | None) -> dict[str, Path]:
     return {digest: previous / path for path, digest in pairs if path.startswith("files/")}
 
 
-def _bring(source: Path, target: Path, held: Path | None) -> None:
+def _bring(source: Path, target: Path, held: Path | None, digest: str) -> str:
+    """Make `target`; its hash, or "" where that is not certain. `held` is a file of the content `digest`, if there is one."""
     if os.path.lexists(target):
-        return  # brought by a run of the same recipe that was killed; files appear whole
+        return ""  # brought by a run of the same recipe that was killed; files appear whole
     if held is not None and held.exists():
         files.link(held, target)
-    else:
-        files.copy(source, target)
+        return digest
+    # Hashed again on its way: the source may have been edited since it was listed.
+    with source.open("rb") as original, files.atomic_path(target) as temporary, temporary.open("wb") as copy:
+        return copy_hashed(original, copy)

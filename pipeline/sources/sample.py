@@ -82,8 +82,13 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     """
     from pipeline.sources import _paint
 
-    photos = {photo.name: _photos.load(photo) for photo in _photos.PHOTOS}
-    items = _plan(options, seed, {name: (pixels.shape[1], pixels.shape[0]) for name, pixels in photos.items()})
+    photos = {}
+    with context.progress("read photos and handwriting", len(_photos.PHOTOS) + 1) as advance:
+        for photo in _photos.PHOTOS:
+            photos[photo.name] = _photos.load(photo)
+            advance()
+        items = _plan(options, seed, {name: (pixels.shape[1], pixels.shape[0]) for name, pixels in photos.items()})
+        advance()
     missing = [item for item in items if not (out / item.path).exists()]
 
     def draw(item: Item) -> None:

@@ -82,15 +82,14 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
             "Images are files with the suffix .jpg, .png, .bmp, .webp, .tif and the like.",
         )
     paths = [out / "files" / origin.path for origin in fetched.files]
-    with context.progress("hash", len(paths)) as advance:
-        hashes = fingerprints.of_files(paths, advance)
+    hashes = _hashes(fetched, out / "files", context)
     sizes = [path.stat().st_size for path in paths]
-    rows = zip(fetched.files, hashes, sizes, strict=True)
-    lines = (
-        {"path": origin.path, "origin": origin.origin, "group": origin.group, "hash": digest, "size": size}
-        for origin, digest, size in rows
+    rows = (
+        {"path": origin.path, "origin": origin.origin, "group": origin.group, "hash": hashes[origin.path], "size": size}
+        for origin, size in zip(fetched.files, sizes, strict=True)
     )
-    files.write_text(out / "origins.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    files.write_text(out / "origins.jsonl", "".join([encode(row) + "\n" for row in rows]))
     about = {
         "source": name,
         "license": fetched.license or params.license or "unknown",
@@ -108,6 +107,17 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
         "groups": len(groups),
         "ledger": fetched.ledger.counts(),
     }
+
+
+def _hashes(fetched: Fetched, folder: Path, context: Context) -> dict[str, str]:
+    """The hash of every file by path; only those that the source did not tell are read."""
+    hashes = {origin.path: origin.hash for origin in fetched.files}
+    unknown = [path for path, digest in hashes.items() if not digest]
+    if unknown:
+        with context.progress("hash", len(unknown)) as advance:
+            found = fingerprints.of_files((folder / path for path in unknown), advance)
+        hashes.update(zip(unknown, found, strict=True))
+    return hashes
 
 
 def headline(summary: JSON) -> str:

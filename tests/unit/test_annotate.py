@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError, ParamsError
+from pipeline.errors import ArtifactError, DataError, ParamsError
+from pipeline.labelling.importing import read_origins
 from pipeline.stage import Context
 from pipeline.stages import annotate
 from tests.labelling import Collected
@@ -24,17 +26,17 @@ def collected(tmp_path: Path) -> Collected:
 
 
 def test_planning_does_not_load_heavy_libraries() -> None:
-    code = "import sys, pipeline.stages.annotate as a; a.preflight(a.Params(format='yolo')); print(*sys.modules)"
+    code = "import sys, pipeline.stages.annotate as a; a.preflight(a.Params(format='yolo'), a.Context()); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "pandas", "cv2", "PIL"} & set(loaded)
 
 
 def test_preflight_refuses_what_cannot_work() -> None:
     with pytest.raises(ParamsError, match=r"(?s)no label format 'yollo'.*Did you mean 'yolo'\?"):
-        annotate.preflight(annotate.Params(format="yollo"))
+        annotate.preflight(annotate.Params(format="yollo"), Context())
     with pytest.raises(ParamsError, match=r"(?s)annotate\.options\.name: .*Its options: names"):
-        annotate.preflight(annotate.Params(format="yolo", options={"name": ["a"]}))
-    annotate.preflight(annotate.Params(format="voc", options={"one_based": True}))
+        annotate.preflight(annotate.Params(format="yolo", options={"name": ["a"]}), Context())
+    annotate.preflight(annotate.Params(format="voc", options={"one_based": True}), Context())
 
 
 def test_groups_and_hashes_come_from_collect(collected: Collected) -> None:
@@ -44,6 +46,22 @@ def test_groups_and_hashes_come_from_collect(collected: Collected) -> None:
     assert images["group_id"].tolist() == ["video 1", "b.jpg"]
     assert images["source_id"].tolist() == ["a.jpg", "b.jpg"]
     assert images["hash"].str.len().tolist() == [64, 64]
+
+
+@pytest.mark.parametrize("lines", [slice(0, 1), slice(0, 0)])
+def test_an_image_that_collect_does_not_know_is_named(collected: Collected, lines: slice) -> None:
+    folder = collected.image("a.jpg").image("b.jpg").text("a.txt", ROW).text("b.txt", ROW).close()
+    origins = folder / "origins.jsonl"
+    rows = origins.read_text(encoding="utf-8").splitlines(keepends=True)
+    origins.write_text("".join(rows[lines]), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"[ab]\.jpg is not in origins\.jsonl"):
+        annotate.run({"collect": folder}, annotate.Params(), folder / "out", Context())
+
+
+def test_origins_may_hold_any_text(tmp_path: Path) -> None:
+    row = {"path": "a\u2028.jpg", "origin": "x\x85y", "hash": "0"}
+    (tmp_path / "origins.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_origins(tmp_path) == {"a\u2028.jpg": row}
 
 
 def test_equal_input_gives_equal_bytes(collected: Collected, tmp_path: Path) -> None:
@@ -93,7 +111,7 @@ def test_a_label_that_surely_belongs_wins_over_one_of_the_same_name(collected: C
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system does not take such names")
-@pytest.mark.parametrize("name", [b"a\\b.jpg", b"gr\xfcn.jpg"])
+@pytest.mark.parametrize("name", [b"a\\b.jpg", b"gr\xfcn.jpg", b"a\nb.jpg"])
 def test_names_that_do_not_exist_everywhere(collected: Collected, name: bytes) -> None:
     collected.image("a.jpg").text("a.txt", ROW).close()
     (collected.files / "a.jpg").rename(collected.files / os.fsdecode(name))

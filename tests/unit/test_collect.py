@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from pipeline import files, fingerprint
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import archive
@@ -88,9 +93,6 @@ def test_a_folder_without_images_and_the_workspace_itself_are_refused(tmp_path: 
 
 
 def test_unchanged_files_are_linked_from_the_version_before(photos: Path, tmp_path: Path, context: Context) -> None:
-    from dataclasses import replace
-
-    from pipeline import files
     from pipeline.fingerprint import checksums_text, of_file
 
     previous = tmp_path / "v1"
@@ -104,6 +106,61 @@ def test_unchanged_files_are_linked_from_the_version_before(photos: Path, tmp_pa
     assert (tmp_path / "v2/files/b/renamed.jpg").samefile(previous / "files/b/a.JPG")
     assert (tmp_path / "v2/files/a.JPG").read_text() == "changed"
     assert (previous / "files/a.JPG").read_text() == "a.JPG"
+
+
+def origins(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "origins.jsonl").read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were read for nothing but their hash."""
+    paths: list[Path] = []
+    original = fingerprint.of_file
+
+    def spy(path: Path) -> str:
+        paths.append(path)
+        return original(path)
+
+    monkeypatch.setattr(fingerprint, "of_file", spy)
+    # Files of this test are young by ctime, which cannot be set.
+    monkeypatch.setattr(fingerprint, "RACY_NS", -10_000_000_000)
+    return paths
+
+
+def test_one_new_file_is_all_that_is_hashed(photos: Path, tmp_path: Path, context: Context, hashed: list[Path]) -> None:
+    first = collect.external(Params(source="photos"), context)
+    previous = tmp_path / "v1"
+    run("photos", previous, context)
+    hashes = {f"files/{row['path']}": row["hash"] for row in origins(previous)}
+    files.write_text(previous / "checksums.b3", fingerprint.checksums_text(hashes))
+    hashed.clear()
+    (photos / "new.jpg").write_text("new")
+    assert collect.external(Params(source="photos"), context) != first
+    run("photos", tmp_path / "v2", replace(context, previous=previous))
+    assert hashed == [photos / "new.jpg"]
+    expected = {path: fingerprint.of_file(tmp_path / "v2/files" / path) for path in collected(tmp_path / "v2")}
+    assert {row["path"]: row["hash"] for row in origins(tmp_path / "v2")} == expected
+
+
+def test_files_of_a_killed_run_are_hashed_as_they_are(photos: Path, tmp_path: Path, context: Context) -> None:
+    files.write_text(tmp_path / "out" / "files" / "a.JPG", "brought before")
+    run("photos", tmp_path / "out", context)
+    assert origins(tmp_path / "out")[0]["hash"] == blake3(b"brought before").hexdigest()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
+def test_links_are_followed_and_dangling_ones_accounted_for(photos: Path, tmp_path: Path, context: Context) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "far.jpg").write_text("far")
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    (photos / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    run("photos", tmp_path / "out", context)
+    assert "linked/far.jpg" in collected(tmp_path / "out")
+    assert not (tmp_path / "out/files/linked").is_symlink()
+    assert ("file", "dropped", "dangling_link", "gone.jpg") in [
+        (entry.item, entry.action, entry.reason, entry.path) for entry in read_ledger(tmp_path / "out")
+    ]
 
 
 # ---------------------------------------------------------------- archives
@@ -126,7 +183,7 @@ def test_a_zip_is_unpacked_with_its_folders(tmp_path: Path, context: Context) ->
     assert summary["images"] == 2
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "C:/a.jpg", "a/../../b.jpg", "..\\a.jpg"])
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "C:/a.jpg", "D:evil.jpg", "a/../../b.jpg", "..\\a.jpg"])
 def test_no_path_leaves_the_folder(tmp_path: Path, context: Context, name: str) -> None:
     pack(tmp_path / "d.zip", {name: b"1", "ok.jpg": b"2"})
     with pytest.raises(DataError, match="leads out of the folder"):
@@ -159,6 +216,58 @@ def test_damaged_archives_are_data_errors(tmp_path: Path, context: Context) -> N
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError, match="damaged"):
             run(name, tmp_path / f"out-{name}", context)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_in_any_compression_is_a_data_error(tmp_path: Path, context: Context, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w", method) as packed:
+        packed.writestr("a.jpg", bytes(range(256)) * 40)
+    data = bytearray((tmp_path / "d.zip").read_bytes())
+    start = 30 + len("a.jpg") + 9  # behind the headers of the entry and of LZMA
+    data[start : start + 40] = b"\xff" * 40
+    (tmp_path / "d.zip").write_bytes(data)
+    with pytest.raises(DataError, match="damaged"):
+        run("d.zip", tmp_path / "out", context)
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_archive(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(tmp_path / "d.zip", {"a.jpg": b"1"})
+
+    def full(source: object, target: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive, "copy_hashed", full)
+    with pytest.raises(OSError, match="No space left"):
+        run("d.zip", tmp_path / "out", context)
+
+
+def test_folders_packed_with_backslashes(tmp_path: Path, context: Context) -> None:
+    pack(tmp_path / "d.zip", {"imgs\\": b"", "imgs\\a.jpg": b"1", "x//b.jpg": b"2", "x/./c.jpg": b"3"})
+    run("d.zip", tmp_path / "out", context)
+    assert collected(tmp_path / "out") == {"imgs/a.jpg", "x/b.jpg", "x/c.jpg"}
+    assert [row["path"] for row in origins(tmp_path / "out")] == ["imgs/a.jpg", "x/b.jpg", "x/c.jpg"]
+
+
+@pytest.mark.parametrize("name", ["a\nb.jpg", "a\u2028b.jpg", "a\x85b.jpg"])
+def test_control_characters_in_an_archive_are_named(tmp_path: Path, context: Context, name: str) -> None:
+    pack(tmp_path / "d.zip", {name: b"1", "ok.jpg": b"2"})
+    with pytest.raises(DataError, match="control characters in its name: rename") as caught:
+        run("d.zip", tmp_path / "out", context)
+    assert ascii(name) in caught.value.problems[0]
+
+
+def test_an_archive_is_hashed_once(tmp_path: Path, context: Context, hashed: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pack(tmp_path / "d.zip", {"a.jpg": b"1"})
+    first = collect.external(Params(source="d.zip"), context)
+    assert collect.external(Params(source="d.zip"), context) == first
+    assert hashed == [path]
+    run("d.zip", tmp_path / "out", context)
+    assert hashed == [path]
+    assert origins(tmp_path / "out")[0]["hash"] == blake3(b"1").hexdigest()
+    pack(path, {"a.jpg": b"2"})
+    assert collect.external(Params(source="d.zip"), context) != first
 
 
 def test_the_seed_and_options_are_part_of_the_fingerprint_of_the_sample(context: Context) -> None:

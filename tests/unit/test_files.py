@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import json
 import os
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from pipeline import files
+from pipeline import files, fingerprint, ledger
+from pipeline.labelling.fileset import FileSet
+from pipeline.ledger import Ledger
+from pipeline.paths import is_safe_relative
 
 
 def test_a_failed_write_leaves_neither_target_nor_temporary(tmp_path: Path) -> None:
@@ -73,3 +79,50 @@ def test_walk_finds_nested_files(tmp_path: Path) -> None:
     for name in ("a", "x/b", "x/y/c"):
         files.write_text(tmp_path / name, name)
     assert sorted(Path(entry.path).relative_to(tmp_path).as_posix() for entry in files.walk(tmp_path)) == ["a", "x/b", "x/y/c"]
+
+
+def test_walk_relative_of_a_folder_whose_name_ends_in_a_separator(tmp_path: Path) -> None:
+    for name in ("a", "x/y/c"):
+        files.write_text(tmp_path / name, name)
+
+    class Root(type(tmp_path)):  # type: ignore[misc]
+        """As the root of a drive, `D:\\`."""
+
+        def __fspath__(self) -> str:
+            return f"{super().__fspath__()}{os.sep}"
+
+    root = Root(tmp_path)
+    assert sorted(name for name, _ in files.walk_relative(root)) == ["a", "x/y/c"]
+    assert FileSet.scan(root).paths == ("a", "x/y/c")
+    assert sorted(fingerprint.stat_tree(root).paths) == ["a", "x/y/c"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
+def test_walk_does_not_leave_the_folder_by_a_link(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "outside" / "a", "a")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to(tmp_path / "outside")
+    assert list(files.walk(tmp_path / "inside")) == []
+
+
+@pytest.mark.parametrize("path", ["D:evil.jpg", "D:/a.jpg", "D:", "c:a/b.jpg", "/a", "a/../b", "a\\b", "", "a\0b"])
+def test_paths_that_lead_out_of_their_folder(path: str) -> None:
+    assert not is_safe_relative(path)
+
+
+def test_a_colon_is_part_of_a_name_where_it_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, safe in (("posix", True), ("nt", False)):
+        monkeypatch.setattr("pipeline.paths.os.name", system)
+        found = is_safe_relative("shots/12:30.jpg")
+        monkeypatch.undo()
+        assert found == safe
+
+
+def test_the_ledger_keeps_its_form_and_any_text(tmp_path: Path) -> None:
+    account = Ledger()
+    account.add("box", "dropped", "zero_area", path="ä\u2028.jpg", file="a.txt", line=3, detail="1\x85\n2")
+    account.add("image", "kept", "other")
+    account.write(tmp_path)
+    expected = [json.dumps(asdict(entry), ensure_ascii=False) for entry in account.entries]
+    assert (tmp_path / "ledger.jsonl").read_text(encoding="utf-8").split("\n") == [*expected, ""]
+    assert ledger.read(tmp_path) == account.entries

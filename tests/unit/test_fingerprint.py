@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -56,7 +58,7 @@ def test_file_hash_is_blake3(tmp_path: Path, size: int) -> None:
 
 
 def test_checksums_round_trip_with_odd_names() -> None:
-    hashes = {"a  b.jpg": "0" * 64, "ä/ö.png": "1" * 64}
+    hashes = {"a  b.jpg": "0" * 64, "ä/ö.png": "1" * 64, "a\u2028b\x85.jpg": "2" * 64}
     assert fingerprint.parse_checksums(fingerprint.checksums_text(hashes)) == hashes
 
 
@@ -66,7 +68,7 @@ def test_nothing_is_read_when_nothing_changed(tmp_path: Path, folder: Path, hash
     assert sorted(hashed) == ["a.jpg", "b.jpg"]
     hashed.clear()
     assert index.digest(folder) == first
-    assert index.hashes(folder).keys() == {"a.jpg", "sub/b.jpg"}
+    assert index.hashes(folder)[0].keys() == {"a.jpg", "sub/b.jpg"}
     assert hashed == []
 
 
@@ -117,3 +119,130 @@ def test_missing_and_empty_folders_are_data_errors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no files"):
         index.digest(tmp_path / "empty")
+
+
+def test_the_order_of_the_listing_makes_no_difference_to_the_digest(
+    tmp_path: Path, folder: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = FolderIndex(tmp_path / "cache").digest(folder)
+    original = fingerprint.stat_tree
+
+    def backwards(folder: Path) -> fingerprint.Tree:
+        rows = original(folder).rows()[::-1]
+        return fingerprint.Tree([row[0] for row in rows], fingerprint._packed([n for row in rows for n in row[1:]]), [])
+
+    monkeypatch.setattr(fingerprint, "stat_tree", backwards)
+    hashed.clear()
+    assert FolderIndex(tmp_path / "cache").digest(folder) == first
+    assert hashed == []
+    assert FolderIndex(tmp_path / "other").digest(folder) == first
+
+
+def test_the_state_sees_every_number_and_name() -> None:
+    states = {
+        fingerprint.Tree(paths, fingerprint._packed(numbers), dangling).state()
+        for paths, numbers, dangling in [
+            (["a", "b"], [1, 2, 3, 4, 5, 6, 7, 8], []),
+            (["a", "b"], [1, 2, 3, 4, 5, 6, 7, 9], []),
+            (["a", "c"], [1, 2, 3, 4, 5, 6, 7, 8], []),
+            (["a", "b"], [1, 2, 3, 4, 5, 6, 7, 8], ["c"]),
+            (["a"], [1, 2, 3, 4], ["b"]),
+        ]
+    }
+    assert len(states) == 5
+
+
+def test_inodes_beyond_63_bits_are_kept_as_far_as_they_go() -> None:
+    assert list(fingerprint._packed([1, 2, 3, (1 << 64) + 5])) == [1, 2, 3, 5]
+
+
+def test_what_was_hashed_before_an_interruption_is_not_hashed_again(
+    tmp_path: Path, folder: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(n: int = 1) -> None:
+        raise KeyboardInterrupt
+
+    bars: list[tuple[str, int]] = []
+
+    def progress(label: str, total: int) -> nullcontext[object]:
+        bars.append((label, total))
+        return nullcontext(interrupt)  # type: ignore[arg-type]
+
+    index = FolderIndex(tmp_path / "cache")
+    with pytest.raises(KeyboardInterrupt):
+        index.digest(folder, progress)  # type: ignore[arg-type]
+    assert bars == [("hash source", 2)]
+    hashed.clear()
+    whole = index.digest(folder)
+    assert hashed == ["b.jpg"]
+    assert whole == FolderIndex(tmp_path / "other").digest(folder)
+    assert index.digest(folder, progress) == whole  # type: ignore[arg-type]
+    assert len(bars) == 1  # no bar where nothing is read
+
+
+def test_a_single_file_is_read_once(tmp_path: Path, folder: Path, hashed: list[str]) -> None:
+    index = FolderIndex(tmp_path / "cache")
+    path = folder / "a.jpg"
+    first = index.file_digest(path)
+    assert first == blake3(b"a.jpg").hexdigest()
+    assert FolderIndex(tmp_path / "cache").file_digest(path) == first
+    assert hashed == ["a.jpg"]
+    path.write_text("A.jpg")
+    _age(path)
+    assert index.file_digest(path) == blake3(b"A.jpg").hexdigest()
+
+
+def test_a_single_file_written_just_now_is_not_trusted(tmp_path: Path, folder: Path) -> None:
+    FolderIndex(tmp_path / "cache").file_digest(folder / "a.jpg")
+    assert not (tmp_path / "cache" / "index").exists()
+
+
+posix_names = pytest.mark.skipif(sys.platform == "win32", reason="the file system does not take such names, or links need rights")
+
+
+@posix_names
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path, folder: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "c.jpg").write_text("c")
+    (outside / "deep" / "up").symlink_to(outside)
+    (folder / "linked").symlink_to(outside)
+    (folder / "sub" / "self").symlink_to(folder)
+    (folder / "file.jpg").symlink_to(outside / "deep" / "c.jpg")
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (folder / "loop").symlink_to(folder / "loop")
+    index = FolderIndex(tmp_path / "cache")
+    hashes, dangling = index.hashes(folder)
+    assert list(hashes) == ["a.jpg", "file.jpg", "linked/deep/c.jpg", "sub/b.jpg"]
+    assert dangling == ["gone.jpg", "loop"]
+    before = index.digest(folder)
+    (folder / "gone.jpg").unlink()
+    assert index.digest(folder) != before
+
+
+@posix_names
+@pytest.mark.parametrize("name", ["a\nb.jpg", "a\x1b.jpg", "a\x7f.jpg", "a\x85.jpg", "a\u2028.jpg", "a\u2029.jpg"])
+def test_names_that_no_list_can_hold_are_refused(tmp_path: Path, folder: Path, name: str) -> None:
+    (folder / "sub" / name).write_text("x")
+    with pytest.raises(DataError) as caught:
+        FolderIndex(tmp_path / "cache").digest(folder)
+    assert caught.value.problems == (ascii(f"sub/{name}"),)
+    assert "Rename" in caught.value.hint
+
+
+@posix_names
+def test_unusual_but_plain_names_are_taken(tmp_path: Path, folder: Path) -> None:
+    names = ["a\u00a0b.jpg", "👩\u200d🚀.jpg", "ä.jpg"]
+    for name in names:
+        (folder / name).write_text("x")
+    assert set(names) < FolderIndex(tmp_path / "cache").hashes(folder)[0].keys()
+
+
+@posix_names
+def test_a_folder_that_cannot_be_read_is_a_data_error(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DataError, match="cannot be listed"):
+        FolderIndex(tmp_path / "cache").digest(folder)

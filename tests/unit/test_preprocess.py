@@ -192,7 +192,7 @@ def test_untouched_images_are_the_same_file(tmp_path: Path) -> None:
     for name in before.images["path"]:
         assert (tmp_path / "out/images" / name).samefile(source / "images" / name)
     assert after.images["hash"].tolist() == before.images["hash"].tolist()
-    assert (after.images["dhash"].str.len() == 16).all()
+    assert (after.images["dhash"].str.len() == 128).all()
     assert after.boxes.equals(before.boxes)
     assert (summary["images_unchanged"], summary["images_processed"], summary["ledger"]) == (3, 3, {})
     assert images.decode(source / "images/a/x.jpg") is not None
@@ -333,6 +333,21 @@ def test_a_killed_run_is_taken_over(tmp_path: Path) -> None:
     summary = preprocess(source, tmp_path / "out", SMALLER)
     assert (summary["images_processed"], summary["images_reused"]) == (3, 3)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_log_torn_within_a_character_and_odd_line_ends(tmp_path: Path) -> None:
+    rows = [{"key": "1", "file": "ä\u2028.jpg"}, {"key": "2", "file": "b\x85.jpg"}]
+    for row in rows:
+        images.save(tmp_path / "images" / row["file"], scene(8, 8, (1, 1, 2, 2)), 90)
+        worklog.WorkLog(tmp_path, None).add(row)
+    with (tmp_path / worklog.NAME).open("ab") as stream:
+        stream.write('{"key": "3", "file": "ä'.encode()[:-1])
+    log = worklog.WorkLog(tmp_path, None)
+    assert [log.find(key) for key in "123"] == [
+        (tmp_path / "images" / rows[0]["file"], rows[0]),
+        (tmp_path / "images" / rows[1]["file"], rows[1]),
+        None,
+    ]
 
 
 def test_inputs_are_never_written_through(tmp_path: Path) -> None:
