@@ -1,30 +1,124 @@
-"""Pairs of images that look alike, by the Hamming distance of their 64-bit perceptual hashes."""
+"""Images that look alike, by the difference hashes of `images.dhash`.
+
+Two hashes are held against each other where they tell something: at the edges of brightness that stand out in either picture.
+Even areas say nothing, so two white pages with other things on them are not alike, while two frames of a still camera are.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 1024
+HASH_DIGITS = 128
+WORDS = 4
+"""64-bit words in each half of a hash."""
+
+MIN_EDGES = 4
+"""A picture with fewer strong edges (a blank tile, a black frame) is near to none: its hash says nothing."""
 
 
-def as_integers(hashes: list[str]) -> NDArray[np.uint64]:
-    """Hashes of 16 hex digits to (N,) uint64."""
-    return np.array([int(text, 16) for text in hashes], dtype=np.uint64)
+def parse(hashes: Sequence[str]) -> NDArray[np.uint64]:
+    """Hashes of `images.dhash` to (N, 8) uint64: four words of strong edges, four of edges that are at least weak.
 
-
-def near_pairs(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
-    """All pairs (i, j), i < j, whose hashes differ in at most `distance` bits: (M, 2).
-
-    Every pair is compared, a block of rows against all that follow, so the answer is exact; 5,000 images take a moment.
+    Raises:
+        ValueError: a text is no such hash.
     """
-    found = []
-    for start in range(0, len(hashes), _BLOCK):
-        rows = hashes[start : start + _BLOCK, None]
-        bits = np.bitwise_count(rows ^ hashes[None, start:])
-        i, j = np.nonzero(bits <= distance)
-        found.append(np.stack([i, j], axis=1)[i < j] + start)
-    return np.concatenate(found).astype(np.int64) if found else np.zeros((0, 2), dtype=np.int64)
+    if any(len(text) != HASH_DIGITS for text in hashes):
+        raise ValueError(f"a hash has {HASH_DIGITS} hex digits")
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(-1, 2 * WORDS)
+
+
+def near_groups(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """The group of each image, (N,): the smallest image number in it. Near images are in one group, and so are chains of them.
+
+    Two images are near when, of every 64 strong edges of the two, at most `distance` are missing from the other or turned round.
+
+    Exact, in O(N) memory: each image is compared with those that no group has reached yet, so data sets in which all images are
+    alike are the quickest. 50,000 images of which no two are alike take some seconds.
+    """
+    groups = np.arange(len(hashes))
+    telling = np.flatnonzero(_edges(hashes.T) >= MIN_EDGES)
+    distinct, which = np.unique(hashes[telling], axis=0, return_inverse=True)
+    label = _label(distinct, distance)[which.reshape(-1)]
+    _, first, members = np.unique(label, return_index=True, return_inverse=True)
+    groups[telling] = telling[first][members.reshape(-1)]
+    return groups
+
+
+def _label(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """A number for every hash, (N,), equal for those of one group: breadth-first, over what was not reached before."""
+    label = np.arange(len(hashes))
+    is_waiting = np.ones(len(hashes), dtype=np.bool_)
+    waiting, table, reached = label.copy(), _Table.of(hashes), 0
+    for seed in range(len(hashes)):
+        if not is_waiting[seed]:
+            continue
+        is_waiting[seed] = False
+        reached += 1
+        queue = [seed]
+        while queue:
+            if reached > 0.1 * len(waiting):  # not at each find: copying what is left would take most of the time
+                left = is_waiting[waiting]
+                waiting, table, reached = waiting[left], _Table(table.words[:, left], table.edges[left]), 0
+            found = waiting[_near(hashes[queue.pop()], table, distance)]
+            found = found[is_waiting[found]]
+            is_waiting[found] = False
+            label[found] = seed
+            reached += len(found)
+            queue.extend(found.tolist())
+    return label
+
+
+def near_pairs_across(hashes: NDArray[np.uint64], sides: NDArray[np.object_], distance: int) -> int:
+    """How many pairs of images on different `sides`, (N,), are near in the sense of `near_groups`. O(N) memory."""
+    telling = np.flatnonzero(_edges(hashes.T) >= MIN_EDGES)
+    table, sides = _Table.of(hashes[telling]), sides[telling]
+    count = 0
+    for i, side in enumerate(sides):
+        after = _Table(table.words[:, i + 1 :], table.edges[i + 1 :])
+        count += int((sides[i + 1 :][_near(table.words[:, i], after, distance)] != side).sum())
+    return count
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Hashes to compare with, one word after the other in memory: `words` (8, N), and their numbers of strong `edges` (N,)."""
+
+    words: NDArray[np.uint64]
+    edges: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, hashes: NDArray[np.uint64]) -> _Table:
+        words = np.ascontiguousarray(hashes.T)
+        return cls(words, _edges(words))
+
+
+def _edges(words: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """Strong edges in each of (8, N) hashes: (N,)."""
+    edges: NDArray[np.int32] = np.bitwise_count(words[:WORDS]).sum(axis=0, dtype=np.int32)
+    return edges
+
+
+def _near(one: NDArray[np.uint64], table: _Table, distance: int) -> NDArray[np.intp]:
+    """The columns of the table that are near a hash, (8,)."""
+    limit = distance * (table.edges + _edges(one[:, None])) // 64
+    # Contradictions only add up, so the first word alone rules out nearly all.
+    first = _contradictions(one, table.words, 0)
+    left = np.flatnonzero(first <= limit)
+    total = first[left].astype(np.int32)
+    for word in range(1, WORDS):
+        total += _contradictions(one, table.words[:, left], word)
+    return left[total <= limit[left]]
+
+
+def _contradictions(one: NDArray[np.uint64], words: NDArray[np.uint64], word: int) -> NDArray[np.uint8]:
+    """Edges that are strong in one hash and not even weak in the other, in one of the four words: (N,)."""
+    strong, weak = words[word], words[WORDS + word]
+    count: NDArray[np.uint8] = np.bitwise_count(strong & ~one[WORDS + word]) + np.bitwise_count(~weak & one[word])
+    return count
 
 
 def components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.dataset import SPLITS, Dataset
 from pipeline.errors import DataError
 from pipeline.ledger import Ledger
-from pipeline.neighbours import as_integers, components, near_pairs
+from pipeline.neighbours import components, near_groups, parse
 
 
 class Rules(Protocol):
@@ -33,8 +34,9 @@ def group_images(dataset: Dataset, by: Sequence[str], pattern: str, distance: in
     """The group of each image, (N,): the smallest image number in it.
 
     Two images are in one group when any criterion in `by` joins them: "source" (same `group_id`: a video, burst or scene that
-    the source knows of), "folder" (same folder), "duplicates" (same bytes, or perceptual hashes within `distance` bits).
-    `pattern` is a regular expression searched in the path; images with the same first group (or whole match) belong together.
+    the source knows of), "folder" (same folder), "duplicates" (same bytes, or perceptual hashes within `distance`).
+    `pattern` is a regular expression searched in the path; images with the same first group belong together (with the same whole
+    match, where the expression has no group or the group matched nothing).
     """
     images = dataset.images
     keys: list[pd.Series] = []
@@ -46,10 +48,12 @@ def group_images(dataset: Dataset, by: Sequence[str], pattern: str, distance: in
         keys.append(images["hash"].where(images["hash"] != "", images["path"]))
     if pattern:
         keys.append(_matches(images["path"], pattern))
-    pairs = [_chain(key) for key in keys]
     if "duplicates" in by:
+        looks = np.arange(len(images))
         known = np.flatnonzero((images["dhash"] != "").to_numpy())
-        pairs.append(known[near_pairs(as_integers(images["dhash"].iloc[known].tolist()), distance)])
+        looks[known] = known[near_groups(parse(images["dhash"].iloc[known].tolist()), distance)]
+        keys.append(pd.Series(looks))
+    pairs = [_chain(key) for key in keys]
     return components(len(images), np.concatenate(pairs) if pairs else np.zeros((0, 2), dtype=np.int64))
 
 
@@ -58,7 +62,9 @@ def _matches(paths: pd.Series, pattern: str) -> pd.Series:
 
     def key(path: str) -> str:
         match = expression.search(path)
-        return path if match is None else "\0" + (match[1] if expression.groups else match[0])
+        if match is None:
+            return path
+        return "\0" + (match[0] if not expression.groups or match[1] is None else match[1])
 
     return paths.map(key)
 
@@ -77,6 +83,7 @@ def assign(
     fixed: Mapping[int, str],
     fractions: Mapping[str, float],
     seed: int,
+    given: Set[int] = frozenset(),
 ) -> dict[int, str]:
     """A side for every group, so that each side gets its fraction of the images and of every class's boxes.
 
@@ -87,6 +94,7 @@ def assign(
         groups: group of each image, (N,).
         fixed: sides that are settled already (a given split, or the version before).
         fractions: side → fraction; sides with 0 get nothing.
+        given: those of `fixed` that the labels settled; they stay where they are, the others may fill a side left empty.
 
     Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011, applied to groups.
     """
@@ -113,7 +121,7 @@ def assign(
             result[name] = side
             wanted[side] -= contents[row_of[name]]
             free[row_of[name]] = False
-    _fill_empty_sides(result, sides, set(fixed), {name: float(contents[row, -1]) for name, row in row_of.items()})
+    _fill_empty_sides(result, sides, fixed.keys(), given, {name: float(contents[row, -1]) for name, row in row_of.items()})
     return result
 
 
@@ -126,24 +134,27 @@ def _contents(dataset: Dataset, groups: NDArray[np.int64], names: NDArray[np.int
     return table
 
 
-def _fill_empty_sides(result: dict[int, str], sides: Sequence[str], fixed: set[int], image_counts: Mapping[int, float]) -> None:
-    """A side that got nothing takes the smallest free group of the side that has most groups.
+def _fill_empty_sides(
+    result: dict[int, str], sides: Sequence[str], fixed: Set[int], given: Set[int], image_counts: Mapping[int, float]
+) -> None:
+    """A side that got nothing takes the smallest group of the side that has most groups: new, else known from the version before.
 
-    A split that was given for all images is left as it is, also when it has no val or no test.
+    A split that the labels gave for all images is left as it is, also when it has no val or no test.
     """
-    if len(fixed) == len(result):
+    if len(given) == len(result):
         return
-    for side in sides:
-        if side in result.values():
+    for side in (side for side in sides if side not in result.values()):
+        sizes = Counter(result.values())
+        movable = [name for name, s in result.items() if name not in given and sizes[s] > 1]
+        candidates = [name for name in movable if name not in fixed] or movable
+        if not candidates and given:
             continue
-        by_side = {other: [name for name, s in result.items() if s == other and name not in fixed] for other in sides}
-        giver = max(by_side.values(), key=len)
-        if len(giver) < 2:
+        if not candidates:
             raise DataError(
                 f"{len(result)} groups of images cannot be split into {', '.join(sides)}: '{side}' would be empty.",
                 "Collect more images, set a fraction in split.fractions to 0, or group less strictly (split.group_by).",
             )
-        result[min(giver, key=lambda name: (image_counts[name], name))] = side
+        result[min(candidates, key=lambda name: (-sizes[result[name]], image_counts[name], name))] = side
 
 
 def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: Path | None, ledger: Ledger) -> list[str]:
@@ -159,18 +170,15 @@ def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: 
     """
     images = dataset.images
     given = images["split"].to_numpy() if rules.given == "keep" else np.full(len(images), "")
-    members = _members(groups)
-    fixed = {name: _majority(given[rows]) for name, rows in members.items() if given[rows].astype(bool).any()}
-    if previous is not None:
-        before = _sides_before(previous)
-        for name, rows in members.items():
-            known = [before[path] for path in images["source_id"].iloc[rows] if path in before]
-            if known and name not in fixed:
-                fixed[name] = _majority(np.array(known))
+    before = _sides_before(previous) if previous is not None else {}
+    carried = np.array([before.get(source, "") for source in images["source_id"]], dtype=object)
+    by_labels = _majorities(groups, given)
+    fixed = {**_majorities(groups, carried), **by_labels}
     fractions = {side: getattr(rules.fractions, side) for side in SPLITS}
-    sides = assign(dataset, groups, fixed, fractions, rules.seed)
-    result = [given[row] or sides[int(group)] for row, group in enumerate(groups)]
-    _account(dataset, groups, result, previous, ledger)
+    sides = assign(dataset, groups, fixed, fractions, rules.seed, by_labels.keys())
+    moved = {name for name, side in fixed.items() if sides[name] != side}
+    result = [given[row] or sides[group] for row, group in enumerate(groups.tolist())]
+    _account(dataset, groups, result, carried.tolist(), moved, ledger)
     return result
 
 
@@ -179,16 +187,22 @@ def group_sizes(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(groups, return_counts=True)[1]
 
 
-def _members(groups: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    order = np.argsort(groups, kind="stable")
-    names, starts = np.unique(groups[order], return_index=True)
-    return {int(name): rows for name, rows in zip(names, np.split(order, starts[1:]), strict=True)}
+def _members(groups: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Rows of each group, in order."""
+    members: dict[int, list[int]] = {}
+    for row, name in enumerate(groups.tolist()):
+        members.setdefault(name, []).append(row)
+    return members
 
 
-def _majority(sides: NDArray[Any]) -> str:
-    """The most frequent side that is not ""; of equals the earlier of train, val, test."""
-    counts = [int((sides == side).sum()) for side in SPLITS]
-    return SPLITS[int(np.argmax(counts))]
+def _majorities(groups: NDArray[np.int64], sides: NDArray[Any]) -> dict[int, str]:
+    """The most frequent side of each group's images that is not ""; of equals the earlier of train, val, test."""
+    names, row = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), len(SPLITS)), dtype=np.int64)
+    for column, side in enumerate(SPLITS):
+        np.add.at(counts[:, column], row[sides == side], 1)
+    found = counts.any(axis=1)
+    return {int(name): SPLITS[best] for name, best in zip(names[found], counts[found].argmax(axis=1).tolist(), strict=True)}
 
 
 def _sides_before(previous: Path) -> dict[str, str]:
@@ -196,15 +210,19 @@ def _sides_before(previous: Path) -> dict[str, str]:
     return dict(zip(images["source_id"], images["split"], strict=True))
 
 
-def _account(dataset: Dataset, groups: NDArray[np.int64], sides: Sequence[str], previous: Path | None, ledger: Ledger) -> None:
-    paths, sources = dataset.images["path"].tolist(), dataset.images["source_id"].tolist()
-    before = _sides_before(previous) if previous is not None else {}
+def _account(
+    dataset: Dataset, groups: NDArray[np.int64], sides: Sequence[str], before: Sequence[str], moved: Set[int], ledger: Ledger
+) -> None:
+    """Fill the ledger. `before`: side of each image in the version before, or ""; `moved`: groups that filled an empty side."""
+    paths = dataset.images["path"].tolist()
     for name, rows in _members(groups).items():
         present = {sides[row] for row in rows}
         for row in rows:
             if len(present) > 1:
                 detail = f"group of '{paths[name]}' lies in {' and '.join(sorted(present))}"
                 ledger.add("image", "kept", "straddles_given_split", path=paths[row], detail=detail)
-            if sources[row] in before and before[sources[row]] != sides[row]:
-                detail = f"{before[sources[row]]} → {sides[row]}, because its group grew"
-                ledger.add("image", "kept", "changed_side", path=paths[row], detail=detail)
+            if before[row] and before[row] != sides[row]:
+                reason, why = (
+                    ("filled_empty_side", "which was empty") if name in moved else ("changed_side", "because its group grew")
+                )
+                ledger.add("image", "kept", reason, path=paths[row], detail=f"{before[row]} → {sides[row]}, {why}")

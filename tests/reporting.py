@@ -57,7 +57,7 @@ def pixels(seed: int) -> Image:
 
 def dataset(paths: Sequence[str] = PATHS, sides: Sequence[str] = SIDES) -> Dataset:
     """Two boxes an image, of either class; no two images look alike."""
-    hashes = [np.random.default_rng(number).bytes(8) for number in range(len(paths))]
+    hashes = [np.random.default_rng(number).bytes(32) for number in range(len(paths))]
     rows = [
         {
             "path": path,
@@ -65,7 +65,7 @@ def dataset(paths: Sequence[str] = PATHS, sides: Sequence[str] = SIDES) -> Datas
             "height": HEIGHT,
             "split": side,
             "hash": f"{number:064x}",
-            "dhash": hashes[number].hex(),
+            "dhash": hashes[number].hex() * 2,
         }
         for number, (path, side) in enumerate(zip(paths, sides, strict=True))
     ]

@@ -7,13 +7,17 @@ keeps its side when others are added: sides are taken over from the version befo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import JSON, Context, Stage, StageParams
+
+FEW_IMAGES = 20
+LARGE_GROUP = 0.25
+"""A group with a larger share of the images makes the sides lopsided; below `FEW_IMAGES` that is to be expected."""
 
 Criterion = Literal["source", "folder", "duplicates"]
 
@@ -38,7 +42,9 @@ class Params(StageParams):
     given: Literal["keep", "ignore"] = Field(default="keep", description="what to do with a split that the labels bring")
     group_by: list[Criterion] = Field(default=["source", "duplicates"], description="what joins images into a group")
     group_pattern: str = Field(default="", description="regular expression; images whose path matches alike stay together")
-    duplicate_distance: int = Field(default=3, ge=0, le=16, description="bits in which near-duplicates' hashes may differ")
+    duplicate_distance: int = Field(
+        default=6, ge=0, le=16, description="of 64 strong edges, how many may differ in near-duplicates"
+    )
     stable: bool = Field(default=True, description="images keep the side they had in the version before")
     seed: int = Field(default=0, ge=0, description="the seed of the whole run, unless given here")
 
@@ -64,7 +70,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     dataset = Dataset.load(source)
     ledger = Ledger()
     groups = splitting.group_images(dataset, params.group_by, params.group_pattern, params.duplicate_distance)
-    sides = splitting.divide(dataset, groups, params, context.previous if params.stable else None, ledger)
+    sides = splitting.divide(dataset, groups, params, context.history if params.stable else None, ledger)
     images = dataset.images.assign(split=sides, group_id=dataset.images["path"].to_numpy()[groups])
     result = Dataset(dataset.class_names, images, dataset.boxes)
     with context.progress("link", len(images)) as advance:
@@ -75,26 +81,44 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     ledger.write(out)
     counts = ledger.counts()
     straddling = sum(number for reason, number in counts.items() if reason.endswith("straddles_given_split"))
-    if straddling:
-        context.warn(
-            f"the given split puts {straddling} images on another side than images of the same group or near-duplicates of them: "
-            "test figures will be too good. See ledger.jsonl; `split.given: ignore` splits anew."
-        )
-    wanted = [side for side in ("train", "val", "test") if getattr(params.fractions, side) > 0]
-    if empty := [side for side in wanted if side not in set(sides)]:
-        context.warn(
-            f"the given split has no {' and no '.join(empty)} images, which later stages need. "
-            "`split.given: ignore` splits anew; `evaluate.split: val` evaluates on val."
-        )
+    sizes = splitting.group_sizes(groups)
+    for warning in _warnings(params, sides, counts, straddling, int(sizes.max())):
+        context.warn(warning)
     return {
         **result.counts(),
         "splits": {side: part for side in ("train", "val", "test") if (part := result.of_split(side).counts())["images"]},
-        "groups": len(set(groups.tolist())),
-        "largest_group": int(splitting.group_sizes(groups).max()),
+        "groups": len(sizes),
+        "largest_group": int(sizes.max()),
         "leaking_images": straddling,
-        "continues": context.previous.name if context.previous and params.stable else "",
+        "continues": context.history.name if context.history and params.stable else "",
         "ledger": counts,
     }
+
+
+def _warnings(params: Params, sides: Sequence[str], counts: Mapping[str, int], straddling: int, largest: int) -> Iterator[str]:
+    """What the user should know; `counts` are the ledger's, `largest` is the number of images of the largest group."""
+    if straddling:
+        yield (
+            f"the given split puts {straddling} images on another side than images of the same group or near-duplicates of them: "
+            "test figures will be too good. See ledger.jsonl; `split.given: ignore` splits anew."
+        )
+    if moved := sum(number for reason, number in counts.items() if reason.endswith("filled_empty_side")):
+        yield (
+            f"a side lost all of its images, so {moved} images that lay on another side before were moved there. "
+            "See ledger.jsonl; `split.stable: false` splits anew, in full proportion."
+        )
+    wanted = [side for side in ("train", "val", "test") if getattr(params.fractions, side) > 0]
+    if empty := [side for side in wanted if side not in set(sides)]:
+        yield (
+            f"the given split has no {' and no '.join(empty)} images, which later stages need. "
+            "`split.given: ignore` splits anew; `evaluate.split: val` evaluates on val."
+        )
+    if len(sides) >= FEW_IMAGES and largest > LARGE_GROUP * len(sides):
+        yield (
+            f"one group holds {largest:,} of {len(sides):,} images, and all of a group go to one side. "
+            "If they do not belong together, "
+            "lower `split.duplicate_distance` (0: only equal looks) or name fewer criteria in `split.group_by`."
+        )
 
 
 def headline(summary: JSON) -> str:
@@ -106,7 +130,7 @@ STAGE = Stage(
     inputs=("preprocess",),
     params=Params,
     run=run,
-    version=1,
+    version=2,
     root="datasets",
     summary="put every image on one side, without leakage",
     headline=headline,

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.dataset import EDGES, SPLITS, Dataset
-from pipeline.neighbours import as_integers, near_pairs
+from pipeline.neighbours import near_pairs_across, parse
 from pipeline.web import pictures
 from pipeline.web.artifacts import Artifact, as_dict, dig, number
 from pipeline.web.pictures import Box, Photo
@@ -189,11 +188,10 @@ def _near_pairs_across(images: pd.DataFrame, distance: int) -> int | None:
     if len(known) > MOST_COMPARED or known.empty:
         return None
     try:
-        pairs: NDArray[np.int64] = near_pairs(as_integers(known["dhash"].tolist()), distance)
+        hashes = parse(known["dhash"].tolist())
     except ValueError:
         return None
-    side = known["split"].to_numpy()
-    return int((side[pairs[:, 0]] != side[pairs[:, 1]]).sum())
+    return near_pairs_across(hashes, known["split"].to_numpy(), distance)
 
 
 def _from_held_out(images: pd.DataFrame, augment: Dataset | None) -> int | None:

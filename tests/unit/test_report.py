@@ -206,7 +206,7 @@ def test_what_makes_figures_doubtful_stands_at_the_top_problems_first(page: str)
     [
         ({"group_id": ["a.png", "b.png", "c.png", "a.png", "e", "f", "g"]}, "than images of the same group: 2 images"),
         (
-            {"dhash": ["0" * 16, "f" * 16, "00ff" * 4, "0" * 15 + "7", "0f" * 8, "f0" * 8, "3c" * 8]},
+            {"dhash": ["f00f" * 32, "f" * 128, "00ff" * 32, "f00f" * 31 + "f00e", "0f" * 64, "f0" * 64, "3c" * 64]},
             "Near-duplicates on different sides of the split: 1 pair",
         ),
     ],

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import splitting
+from pipeline import images, splitting
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError
 from pipeline.ledger import Ledger
-from pipeline.neighbours import components, near_pairs
+from pipeline.neighbours import MIN_EDGES, components, near_groups, near_pairs_across, parse
+from pipeline.stage import Context
+from pipeline.stages import split
 from pipeline.stages.split import Fractions, Params
 
 
@@ -28,6 +33,14 @@ def many(count: int, group_size: int = 1) -> Dataset:
     # Class 1 is rare: one box in every tenth image.
     boxes = [(i, 0) for i in range(count)] + [(i, 1) for i in range(0, count, 10)]
     return dataset(rows, boxes)
+
+
+def look(byte: str, lost: int = 0) -> str:
+    """A hash with the strong edges of a repeated byte, all but the `lost` last; no edge is weak without being strong."""
+    bits = int(byte * 32, 16)
+    for _ in range(lost):
+        bits &= bits - 1
+    return f"{bits:064x}" * 2
 
 
 def divide(data: Dataset, previous: Path | None = None, **params: object) -> list[str]:
@@ -115,10 +128,10 @@ def test_a_leaking_given_split_is_reported() -> None:
 
 def test_what_joins_images_into_groups() -> None:
     rows: list[dict[str, object]] = [
-        {"path": "x/cam1_01.jpg", "group_id": "v", "hash": "1", "dhash": "0000000000000000"},
-        {"path": "x/cam1_02.jpg", "group_id": "v", "hash": "2", "dhash": "ffffffffffffffff"},
-        {"path": "y/cam1_03.jpg", "group_id": "w", "hash": "1", "dhash": "00ff00ff00ff00ff"},
-        {"path": "y/cam2_01.jpg", "group_id": "u", "hash": "4", "dhash": "00ff00ff00ff00f8"},
+        {"path": "x/cam1_01.jpg", "group_id": "v", "hash": "1", "dhash": look("0f")},
+        {"path": "x/cam1_02.jpg", "group_id": "v", "hash": "2", "dhash": look("f0")},
+        {"path": "y/cam1_03.jpg", "group_id": "w", "hash": "1", "dhash": look("33")},
+        {"path": "y/cam2_01.jpg", "group_id": "u", "hash": "4", "dhash": look("33", lost=9)},
         {"path": "z/cam3.jpg", "group_id": "t", "hash": "5", "dhash": ""},
     ]
     data = dataset(rows)
@@ -126,9 +139,70 @@ def test_what_joins_images_into_groups() -> None:
     assert group(data, group_by=["source"]) == [0, 0, 2, 3, 4]
     assert group(data, group_by=["folder"]) == [0, 0, 2, 2, 4]
     assert group(data, group_by=["duplicates"]) == [0, 1, 0, 0, 4]
-    assert group(data, group_by=["duplicates"], duplicate_distance=2) == [0, 1, 0, 3, 4]
+    assert group(data, group_by=["duplicates"], duplicate_distance=1) == [0, 1, 0, 3, 4]
     assert group(data, group_by=[], group_pattern=r"(cam\d)_") == [0, 0, 0, 3, 4]
     assert group(data) == [0, 0, 0, 0, 4]
+
+
+def test_a_pattern_whose_group_is_optional_falls_back_on_the_whole_match() -> None:
+    data = dataset([{"path": name} for name in ("cam_1.jpg", "cam_2.jpg", "cam7_1.jpg", "cam7_2.jpg", "x.jpg")])
+    assert group(data, group_by=[], group_pattern=r"cam(\d+)?_") == [0, 0, 2, 2, 4]
+
+
+def test_a_side_that_lost_all_its_photos_is_filled_again(tmp_path: Path) -> None:
+    first = many(20)
+    before = np.array(divide(first))
+    Dataset(first.class_names, first.images.assign(split=before), first.boxes).save(tmp_path)
+    kept = first.select(before != "val")
+    rules, ledger = Params(), Ledger()
+    groups = splitting.group_images(kept, rules.group_by, "", 6)
+    after = np.array(splitting.divide(kept, groups, rules, tmp_path, ledger))
+    assert set(after) == {"train", "val", "test"}
+    assert (after != before[before != "val"]).sum() == 1
+    assert ledger.counts() == {"image kept: filled_empty_side": 1}
+
+
+def test_a_new_photo_fills_an_empty_side_before_an_old_one_does(tmp_path: Path) -> None:
+    first = many(20)
+    before = np.array(["train"] * 13 + ["val"] * 4 + ["test"] * 3)
+    Dataset(first.class_names, first.images.assign(split=before), first.boxes).save(tmp_path)
+    grown = many(21)
+    keep = np.append(before != "test", True)
+    assert divide(grown.select(keep), previous=tmp_path) == [*before[before != "test"], "test"]
+
+
+def run_stage(data: Dataset, folder: Path, history: Path | None = None, **params: object) -> list[str]:
+    """The warnings of the stage."""
+    said: list[str] = []
+    for path in data.images["path"]:
+        (folder / "in/images" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "in/images" / path).write_bytes(b"pixels")
+    data.save(folder / "in")
+    context = Context(history=history, warn=said.append)
+    split.run({"preprocess": folder / "in"}, Params.model_validate(params), folder / "out", context)
+    return said
+
+
+def test_warnings_say_what_is_true_of_an_empty_side(tmp_path: Path) -> None:
+    first = many(20)
+    assert run_stage(first, tmp_path / "first") == []
+    before = Dataset.load(tmp_path / "first/out").images["split"].to_numpy()
+    (said,) = run_stage(first.select(before != "test"), tmp_path / "second", history=tmp_path / "first/out")
+    assert "a side lost all of its images" in said
+    given = Dataset(first.class_names, first.images.assign(split=["train"] * 15 + ["val"] * 5), first.boxes)
+    (said,) = run_stage(given, tmp_path / "third")
+    assert "the given split has no test images" in said
+
+
+def test_a_group_that_holds_much_of_the_data_is_warned_of(tmp_path: Path) -> None:
+    data = many(40)
+    names = ["video"] * 11 + data.images["group_id"].tolist()[11:]
+    (said,) = run_stage(Dataset(data.class_names, data.images.assign(group_id=names), data.boxes), tmp_path / "large")
+    assert "one group holds 11 of 40 images" in said
+    assert "split.duplicate_distance" in said
+    assert "split.group_by" in said
+    names[10] = "another"
+    assert run_stage(Dataset(data.class_names, data.images.assign(group_id=names), data.boxes), tmp_path / "small") == []
 
 
 def test_fewer_groups_than_sides_is_an_error_and_small_sets_fill_every_side() -> None:
@@ -146,21 +220,85 @@ def test_fractions_must_sum_to_one(values: dict[str, float]) -> None:
         Fractions.model_validate(values)
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=30), st.integers(0, 16))
-def test_near_pairs_are_exactly_those_within_the_distance(values: list[int], distance: int) -> None:
-    # Neighbours by construction, else random hashes would never be near each other.
-    values += [value ^ (1 << (i % 64)) for i, value in enumerate(values)]
-    pairs = {tuple(pair) for pair in near_pairs(np.array(values, dtype=np.uint64), distance).tolist()}
-    expected = {
-        (i, j) for i in range(len(values)) for j in range(i + 1, len(values)) if (values[i] ^ values[j]).bit_count() <= distance
-    }
-    assert pairs == expected
+def is_near(one: str, other: str, distance: int) -> bool:
+    (strong, weak), (strong_too, weak_too) = ((int(text[:64], 16), int(text[64:], 16)) for text in (one, other))
+    contradictions = (strong & ~weak_too).bit_count() + (strong_too & ~weak).bit_count()
+    edges = (strong.bit_count(), strong_too.bit_count())
+    return min(edges) >= MIN_EDGES and contradictions * 64 <= distance * sum(edges)
 
 
-def test_pairs_are_found_across_blocks() -> None:
-    hashes = np.arange(3000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    hashes[2999] = hashes[5]
-    assert [5, 2999] in near_pairs(hashes, 0).tolist()
+HASHES = st.tuples(st.integers(0, 2**256 - 1), st.integers(0, 2**256 - 1), st.lists(st.integers(0, 511), max_size=24))
+
+
+@given(st.lists(HASHES, max_size=12), st.booleans(), st.integers(0, 16))
+def test_near_groups_are_exactly_the_chains_of_near_images(
+    values: list[tuple[int, int, list[int]]], sparse: bool, distance: int
+) -> None:
+    hashes = []
+    for strong, weak, flips in values:
+        strong = strong & 0xFFFF if sparse else strong
+        bits = (strong << 256) | weak
+        # Neighbours by construction, else random hashes would never be near each other.
+        for flip in [None, *flips]:
+            bits ^= 0 if flip is None else 1 << flip
+            hashes.append(f"{bits | bits >> 256:0128x}")  # what is strong is also at least weak
+    near = [(i, j) for i, j in combinations(range(len(hashes)), 2) if is_near(hashes[i], hashes[j], distance)]
+    expected = components(len(hashes), np.array(near, dtype=np.int64).reshape(-1, 2))
+    assert near_groups(parse(hashes), distance).tolist() == expected.tolist()
+    sides = np.array(["train" if i % 3 else "val" for i in range(len(hashes))], dtype=object)
+    assert near_pairs_across(parse(hashes), sides, distance) == sum(sides[i] != sides[j] for i, j in near)
+
+
+def test_a_text_that_is_no_hash_is_refused() -> None:
+    for text in ("", "0" * 16, "x" * 128):
+        with pytest.raises(ValueError, match="hex"):
+            parse([text])
+
+
+def test_many_images_that_look_alike_take_no_more_time_and_memory_than_many_that_do_not() -> None:
+    rng = np.random.default_rng(0)
+    strong = np.repeat(rng.integers(0, 2**64, (1, 4), dtype=np.uint64), 20_000, axis=0)
+    strong ^= np.uint64(1) << rng.integers(0, 64, (20_000, 4), dtype=np.uint64)
+    tracemalloc.start()
+    started = time.perf_counter()
+    groups = near_groups(np.hstack([strong, strong]), 6)
+    seconds, peak_bytes = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (groups == 0).all()
+    assert peak_bytes < 50e6  # all pairs would be 3 GB
+    assert seconds < 20  # half a second on an idle machine
+
+
+def test_blank_pictures_are_near_to_none() -> None:
+    data = dataset([{"path": f"{i}.jpg", "dhash": "0" * 128} for i in range(4)])
+    assert group(data, group_by=["duplicates"]) == [0, 1, 2, 3]
+
+
+def drawn(rng: np.random.Generator, background: int, objects: int, noise: int) -> str:
+    page = np.full((120, 160, 3), background, np.uint8)
+    for _ in range(objects):
+        x, y, width, height = rng.integers((0, 0, 10, 10), (130, 90, 30, 30))
+        page[y : y + height, x : x + width] = rng.integers(0, 256, 3)
+    noisy = np.clip(page + rng.normal(0, noise, page.shape), 0, 255).astype(np.uint8)
+    return images.dhash(noisy)
+
+
+@pytest.mark.parametrize("noise", [0, 3])
+@pytest.mark.parametrize("background", [255, 128, 15])
+def test_objects_at_random_on_an_even_background_do_not_join_all_images(background: int, noise: int) -> None:
+    rng = np.random.default_rng(background)
+    data = dataset([{"path": f"{i}.jpg", "dhash": drawn(rng, background, int(rng.integers(2, 6)), noise)} for i in range(600)])
+    assert np.bincount(group(data)).max() <= 6
+
+
+def test_real_photos_stay_apart_and_frames_of_a_still_camera_together(shared_data: Path) -> None:
+    def largest(folder: str, count: int) -> int:
+        photos = sorted((shared_data / folder).rglob("*.jpg"))[:count]
+        data = dataset([{"path": f"{i}.jpg", "dhash": images.dhash(images.decode(path))} for i, path in enumerate(photos)])
+        return int(np.bincount(group(data)).max())
+
+    assert largest("bccd-voc", 400) <= 3
+    assert largest("traffic-coco", 24) >= 20
 
 
 def test_components_are_named_by_their_smallest_member() -> None:
