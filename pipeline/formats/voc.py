@@ -184,14 +184,12 @@ def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
     """
     link_images(dataset, images_folder, out / "JPEGImages")
     seen: dict[str, str] = {}
-    for number, (path, width, height) in enumerate(
-        zip(dataset.images["path"], dataset.images["width"], dataset.images["height"], strict=True)
-    ):
+    sizes = dataset.images[["path", "width", "height"]].itertuples(index=False)
+    for (path, width, height), (edges, class_ids) in zip(sizes, dataset.by_image(), strict=True):
         stem = path.rpartition(".")[0]
         if stem in seen:
             raise DataError(f"{seen[stem]} and {path} would share the label file {stem}.xml", "Rename one of them.")
         seen[stem] = path
-        edges, class_ids = dataset.edges_of(number)
         objects = "".join(
             f"\t<object>\n\t\t<name>{escape(dataset.class_names[class_id])}</name>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>"
             + "".join(f"<{tag}>{plain_number(value)}</{tag}>" for tag, value in zip(_EDGES, box, strict=True))

@@ -211,12 +211,11 @@ def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
     link_images(dataset, images_folder, out / "images")
     seen: dict[str, str] = {}
     sizes = dataset.images[["path", "width", "height"]].itertuples(index=False)
-    for number, (path, width, height) in enumerate(sizes):
+    for (path, width, height), (edges, class_ids) in zip(sizes, dataset.by_image(), strict=True):
         label, _ = label_paths(f"images/{path}")
         if label in seen:
             raise DataError(f"{seen[label]} and {path} would share the label file {label}", "Rename one of them.")
         seen[label] = path
-        edges, class_ids = dataset.edges_of(number)
         rows = zip(class_ids.tolist(), to_cxcywhn(edges, width, height).tolist(), strict=True)
         write_text(out / label, "".join(f"{class_id} {' '.join(map(plain_number, row))}\n" for class_id, row in rows))
     config: dict[str, object] = {"path": "."}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline import images
+from pipeline import images, yolo
 from pipeline.boxes import from_cxcywhn
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError, ParamsError, TrainingError
@@ -134,7 +134,7 @@ def test_a_device_that_is_not_there_is_named_with_its_param() -> None:
 
 class TestLog:
     def test_folders_of_the_machine_are_not_named(self, tmp_path: Path) -> None:
-        pytest.importorskip("ultralytics")
+        yolo.ultralytics(tmp_path / "cache")  # never imported bare: it would change Pillow for every test that follows
         home = tmp_path / "home" / "ann lee"
         aliases = {home: "~", home / "project": "<base>", home / "project" / "ws": "<work>"}
         lines = {
