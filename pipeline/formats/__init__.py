@@ -2,10 +2,16 @@
 
 A format module has:
 
+    HOLDS = frozenset({...})                         what its files can say, of `Holdable`
     class Options(StageParams)                       what `annotate.options` may hold
     def detect(files) -> Evidence | None             whether the tree looks like this format, and what says so
     def read(files, ledger, options) -> Labels       report what the label files say; resolve, clip and repair nothing
-    def write(dataset, images_folder, out) -> None   a folder that `read` and the format's own tools understand
+
+and, unless the format is only read:
+
+    IMAGES = "images"                                the folder of `out` where `write` puts the images
+    def write(dataset, images_folder, out) -> None   a folder that `read` and the format's own tools understand; labels only
+                                                     where `images_folder` is None
 
 Its docstring names the specification (URL), units, axis origin and quirks; the first line says what marks the format.
 `read` collects every label file that cannot be parsed in `Labels.malformed` rather than stopping at the first.
@@ -17,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from pydantic import ValidationError
 
@@ -32,13 +38,16 @@ if TYPE_CHECKING:
     from pipeline.labelling.fileset import FileSet
 
 
+Holdable = Literal["splits", "class_order", "background", "sizes"]
+"""What not every format can say: which split an image belongs to; the classes' order, and classes without boxes; images without
+boxes; the images' width and height."""
+
+
 class Strength(IntEnum):
-    """How sure a format is that a tree is its own: files that could be others' too, its label files, or a file that
-    declares it."""
+    """How sure a format is that a tree is its own: the files could be another's too, or they could not."""
 
     GUESS = 1
-    LABELS = 2
-    DECLARED = 3
+    SURE = 2
 
 
 @dataclass(frozen=True)
@@ -49,17 +58,38 @@ class Evidence:
 
 class Format(Protocol):
     __doc__: str | None
+    HOLDS: frozenset[Holdable]
     Options: type[StageParams]
 
     def detect(self, files: FileSet) -> Evidence | None: ...
 
     def read(self, files: FileSet, ledger: Ledger, options: Any) -> Labels: ...
 
-    def write(self, dataset: Dataset, images_folder: Path, out: Path) -> None: ...
+
+class WritableFormat(Format, Protocol):
+    IMAGES: str
+
+    def write(self, dataset: Dataset, images_folder: Path | None, out: Path) -> None: ...
 
 
 def names() -> list[str]:
     return plugins.names(__name__)
+
+
+def writable_names() -> list[str]:
+    return [name for name in names() if hasattr(load(name), "write")]
+
+
+def load_writable(name: str) -> WritableFormat:
+    """The module of a format that can be written.
+
+    Raises:
+        ParamsError: there is none of that name, or it can only be read.
+    """
+    module = load(name)
+    if not hasattr(module, "write"):
+        raise ParamsError(f"The format '{name}' can be read, but not written", f"Choose one of {', '.join(writable_names())}.")
+    return cast(WritableFormat, module)
 
 
 def load(name: str) -> Format:

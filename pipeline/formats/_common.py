@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import files
+from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
@@ -38,7 +39,24 @@ def plain_number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def link_images(dataset: Dataset, images_folder: Path, target: Path) -> None:
-    """Hard-link every image of the data set to `target/<path>`."""
+def label_file_names(dataset: Dataset, suffix: str) -> list[str]:
+    """`<path without its suffix><suffix>` for every image, in their order.
+
+    Raises:
+        DataError: two images would share a label file.
+    """
+    owners: dict[str, str] = {}
+    for path in dataset.images["path"]:
+        name = path.rpartition(".")[0] + suffix
+        if name in owners:
+            raise DataError(f"{owners[name]} and {path} would share the label file {name}", "Rename one of them.")
+        owners[name] = path
+    return list(owners)
+
+
+def link_images(dataset: Dataset, images_folder: Path | None, target: Path) -> None:
+    """Hard-link every image of the data set to `target/<path>`; nothing where there are no images."""
+    if images_folder is None:
+        return
     for path in dataset.images["path"]:
         files.link(images_folder / path, target / path)

@@ -5,9 +5,9 @@ Specification: https://cocodataset.org/#format-data (object detection).
 Units: `bbox` is x, y, width, height in pixels, floats, origin at the top-left corner; `images` declare width and height.
 
 Quirks: category ids are arbitrary, with gaps, and start at 0 or 1: classes are kept by name, in the order of their ids. An
-annotation without a `bbox` gets the tight box of its polygons. `iscrowd` marks a region of many objects, which is no box of
-one: it is dropped, and the ledger says so. Python writes NaN and Infinity, which are no JSON: such a file is read and the
-box dropped. Roboflow puts a category of the project's name first, the supercategory of all others and never used: it is
+annotation without a `bbox` gets the tight box of its polygons or its mask. `iscrowd` marks a region of many objects, which is
+no box of one: it is dropped, and the ledger says so. Python writes NaN and Infinity, which are no JSON: such a file is read and
+the box dropped. Roboflow puts a category of the project's name first, the supercategory of all others and never used: it is
 left out. The split is taken from the file's name or folder (`instances_val2017.json`, `train/_annotations.coco.json`).
 Beside `instances_*.json` the other tasks of the COCO data set (captions, keypoints, stuff, panoptic) repeat the same images
 and are not read.
@@ -15,17 +15,18 @@ and are not read.
 
 from __future__ import annotations
 
-import json
 import re
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pipeline.errors import DataError
 from pipeline.files import write_bytes
-from pipeline.formats import Evidence, Strength
-from pipeline.formats._common import as_size, link_images
+from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats._common import as_size, link_images, spread
+from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
+from pipeline.formats._shapes import Box, of_coco_rle, of_flat
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, split_of_file
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from pipeline.dataset import Dataset
     from pipeline.labelling.fileset import FileSet
 
+HOLDS: frozenset[Holdable] = frozenset({"splits", "class_order", "background", "sizes"})
+IMAGES = "images"
 _OTHER_TASKS = re.compile(r"(person_keypoints|captions|stuff|panoptic|image_info)_")
 
 
@@ -42,20 +45,13 @@ class Options(StageParams):
 
 
 def detect(files: FileSet) -> Evidence | None:
-    found = _label_files(files)
-    if not found:
-        return None
-    return Evidence(Strength.DECLARED, f"{found[0]} has the keys images, annotations and categories")
+    candidates = spread(files.with_suffix(".json"), SNIFFED_FILES)
+    found = next((path for path in candidates if has_keys(files, path, "images", "annotations", "categories")), None)
+    return Evidence(Strength.SURE, f"{found} has the keys images, annotations and categories") if found else None
 
 
 def _label_files(files: FileSet) -> list[str]:
-    return [path for path in files.with_suffix(".json") if _is_coco(files.read_bytes(path))]
-
-
-def _is_coco(data: bytes) -> bool:
-    # Searching the bytes finds the keys wherever they stand, also in a file that is damaged further on, and costs no parsing.
-    opens = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-    return opens and all(f'"{key}"'.encode() in data for key in ("images", "annotations", "categories"))
+    return [path for path in files.with_suffix(".json") if has_keys(files, path, "images", "annotations", "categories")]
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
@@ -73,24 +69,20 @@ def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
 
 
 def _parse(files: FileSet, path: str, labels: Labels) -> dict[str, Any] | None:
-    data = files.read_bytes(path)
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            document = json.loads(data)  # a byte-order mark, UTF-16, NaN, Infinity
-        except json.JSONDecodeError as error:
-            labels.malformed.append(Malformed(path, error.lineno, f"malformed JSON ({error.msg})"))
-            return None
-        except (UnicodeDecodeError, RecursionError, ValueError) as error:
-            labels.malformed.append(Malformed(path, 0, f"malformed JSON ({type(error).__name__})"))
-            return None
+        document = parse(files, path)
+    except DataError as error:
+        labels.malformed.append(Malformed.of(error, path))
+        return None
+    if not isinstance(document, dict):
+        labels.malformed.append(Malformed(path, 0, "expected an object with images, annotations and categories"))
+        return None
     for key in ("images", "annotations", "categories"):
         rows = document.get(key)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             labels.malformed.append(Malformed(path, 0, f"'{key}' must be a list of objects"))
             return None
-    return document  # type: ignore[no-any-return]
+    return document
 
 
 def _read_document(document: dict[str, Any], path: str, labels: Labels, ledger: Ledger) -> None:
@@ -164,7 +156,7 @@ def _read_odd_annotation(
 ) -> None:
     """What the fast path could not take: a crowd, unknown ids, numbers as text, or polygons without a box."""
     image, class_id = _look_up(images, annotation.get("image_id")), _look_up(class_ids, annotation.get("category_id"))
-    box, reason, detail = None, "", ""
+    box, reason, detail, shape = None, "", "", ""
     if annotation.get("iscrowd"):
         reason = "crowd"
     elif image is None:
@@ -172,14 +164,16 @@ def _read_odd_annotation(
     elif class_id is None:
         reason, detail = "unknown_class", f"category_id {annotation.get('category_id')!r:.80}"
     else:
-        box = _box(annotation.get("bbox")) or _box_of_polygons(annotation.get("segmentation"))
+        box = _box(annotation.get("bbox"))
+        if box is None:
+            box, shape = _box_of_segmentation(annotation.get("segmentation"))
         reason, detail = "malformed_box", f"bbox {annotation.get('bbox')!r:.120}"
     name = labels.images[image].label if image is not None else ""
     if box is None or image is None or class_id is None:
         ledger.add("box", "dropped", reason, path=name, file=path, detail=f"annotation {place} {detail}".strip())
         return
-    if not annotation.get("bbox"):
-        ledger.add("box", "converted", "polygon", path=name, file=path, detail=f"annotation {place}")
+    if shape:
+        ledger.add("box", "converted", shape, path=name, file=path, detail=f"annotation {place}")
     labels.rows.extend((image, class_id, *box, place))
 
 
@@ -192,7 +186,7 @@ def _look_up(numbers: dict[object, int], key: object) -> int | None:
     return numbers.get(other)
 
 
-def _box(bbox: Any) -> tuple[float, float, float, float] | None:
+def _box(bbox: Any) -> Box | None:
     try:
         x, y, width, height = map(float, bbox)
     except (TypeError, ValueError, OverflowError):
@@ -200,22 +194,22 @@ def _box(bbox: Any) -> tuple[float, float, float, float] | None:
     return x, y, x + width, y + height
 
 
-def _box_of_polygons(segmentation: Any) -> tuple[float, float, float, float] | None:
+def _box_of_segmentation(segmentation: Any) -> tuple[Box | None, str]:
+    """The tight box of all polygons of an object, or of its mask, and what it was."""
+    if isinstance(segmentation, dict):
+        return of_coco_rle(segmentation), "mask"
     try:
-        values = [float(value) for value in chain.from_iterable(segmentation)]
-    except (TypeError, ValueError, OverflowError):
-        return None  # a run-length mask, or nothing
-    if len(values) < 6 or len(values) % 2:
-        return None
-    return min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2])
+        return of_flat([value for polygon in segmentation for value in polygon]), "polygon"
+    except TypeError:
+        return None, "polygon"
 
 
-def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
+def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """`images/<path>` and `annotations/instances_<split>.json` a split; `instances_default.json` for images of none.
 
     Image, annotation and category ids start at 1 and go through all files.
     """
-    link_images(dataset, images_folder, out / "images")
+    link_images(dataset, images_folder, out / IMAGES)
     categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(dataset.class_names, 1)]
     paths, splits = dataset.images["path"].tolist(), dataset.images["split"].tolist()
     sizes = list(zip(dataset.images["width"].tolist(), dataset.images["height"].tolist(), strict=True))

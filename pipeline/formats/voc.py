@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Strength
-from pipeline.formats._common import as_size, link_images, plain_number, spread
+from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats._common import as_size, label_file_names, link_images, plain_number, spread
+from pipeline.formats._xml import locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
@@ -37,9 +36,10 @@ if TYPE_CHECKING:
     from pipeline.dataset import Dataset
     from pipeline.labelling.fileset import FileSet
 
+HOLDS: frozenset[Holdable] = frozenset({"splits", "background", "sizes"})
+IMAGES = "JPEGImages"
 MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
-_ROOT = re.compile(rb"<annotation[\s>]")
-_ENCODING = re.compile(rb"""[^<]{0,4}<\?xml[^>]*encoding=["']([\w.-]+)["']""")
+_LABELME = re.compile(rb"<(polygon|deleted)[\s>/]")
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -53,15 +53,18 @@ class Options(StageParams):
 def detect(files: FileSet) -> Evidence | None:
     xml = files.with_suffix(".xml")
     found = [path for path in spread(xml) if _is_annotation(files, path)]
-    return Evidence(Strength.DECLARED, f"{found[0]} has the root element <annotation>") if found else None
+    return Evidence(Strength.SURE, f"{found[0]} has the root element <annotation>") if found else None
 
 
 def _is_annotation(files: FileSet, path: str) -> bool:
-    return bool(_ROOT.search(files.read_bytes(path)[:2000].replace(b"\0", b"")))
+    if root_tag(files, path) != "annotation":
+        return False
+    data = files.read_bytes(path)
+    return b"<bndbox" in data or not _LABELME.search(data)  # the old LabelMe tool's files have the same root
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
-    labels = Labels(locate=_object_lines(files))
+    labels = Labels(locate=locate_tag(files, "object"))
     for path in files.with_suffix(".xml"):
         _read_file(files, path, labels, ledger, options)
     labels.sort_classes()
@@ -78,17 +81,13 @@ def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
 def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, options: Options) -> None:
     stem = path.rpartition("/")[2][:-4]
     try:
-        root = ET.fromstring(_document(files.read_bytes(path), path))  # noqa: S314 - `_document` refuses entities
-    except ET.ParseError as error:
-        image = labels.add_image(LabelledImage(path, (stem,)))
-        labels.malformed.append(Malformed(path, error.position[0], f"malformed XML ({error.msg})", image))
-        return
+        root = parse(files, path)
     except DataError as error:
         labels.malformed.append(Malformed.of(error, path, labels.add_image(LabelledImage(path, (stem,)))))
         return
     if root.tag != "annotation":
         return  # another tool's XML (a CVAT file, a project's settings)
-    written, folder_path = _text(root, "filename"), _text(root, "path")
+    written, folder_path = text(root, "filename"), text(root, "path")
     width, height = as_size(root.findtext("size/width")), as_size(root.findtext("size/height"))
     names = [written, folder_path]
     if not _is_of(stem, written):
@@ -138,58 +137,16 @@ def _drop(ledger: Ledger, reason: str, record: LabelledImage, labels: Labels, nu
     ledger.add("box", "dropped", reason, path=record.label, file=record.file, line=line, detail=detail)
 
 
-def _text(element: ET.Element, tag: str) -> str:
-    return (element.findtext(tag) or "").strip()
-
-
-def _document(data: bytes, path: str) -> bytes | str:
-    """What to give the parser: text where the bytes could hide a declaration of entities from the search for it.
-
-    Raises:
-        DataError: the document declares entities, or is not in the encoding that it claims.
-    """
-    declared = _ENCODING.match(data)
-    encoding = declared[1].decode("ascii").lower() if declared else "utf-8"
-    document: bytes | str = data
-    if encoding not in ("utf-8", "us-ascii", "iso-8859-1") or b"\0" in data[:4]:
-        try:
-            document = data.decode("utf-16" if b"\0" in data[:4] else encoding)
-        except (LookupError, UnicodeError) as error:
-            raise DataError(f"{path}:1: the text is not {encoding}") from error
-    if b"<!ENTITY" in data or (isinstance(document, str) and "<!ENTITY" in document):
-        raise DataError(f"{path}: the XML declares entities, which label files have no use for")
-    return document
-
-
-def _object_lines(files: FileSet) -> Callable[[str, int], tuple[int, str]]:
-    """Line of the n-th object, looked up only when somebody asks: ElementTree is twice as fast as a parser that counts lines."""
-
-    @lru_cache(maxsize=64)
-    def lines_of(path: str) -> list[int]:
-        data = files.read_bytes(path)
-        return [data.count(b"\n", 0, found.start()) + 1 for found in re.finditer(rb"<object[\s>/]", data)]
-
-    def locate(path: str, number: int) -> tuple[int, str]:
-        lines = lines_of(path)
-        return (lines[number] if number < len(lines) else 0), ""
-
-    return locate
-
-
-def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
+def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """`JPEGImages/<path>`, `Annotations/<path>.xml`, and `ImageSets/Main/<split>.txt` where the data set is split.
 
     Raises:
         DataError: two images of one folder differ only in their suffix and would share a label file.
     """
-    link_images(dataset, images_folder, out / "JPEGImages")
-    seen: dict[str, str] = {}
-    sizes = dataset.images[["path", "width", "height"]].itertuples(index=False)
-    for (path, width, height), (edges, class_ids) in zip(sizes, dataset.by_image(), strict=True):
-        stem = path.rpartition(".")[0]
-        if stem in seen:
-            raise DataError(f"{seen[stem]} and {path} would share the label file {stem}.xml", "Rename one of them.")
-        seen[stem] = path
+    label_files = label_file_names(dataset, ".xml")
+    link_images(dataset, images_folder, out / IMAGES)
+    images = dataset.images[["path", "width", "height"]].itertuples(index=False)
+    for (path, width, height), label_file, (edges, class_ids) in zip(images, label_files, dataset.by_image(), strict=True):
         objects = "".join(
             f"\t<object>\n\t\t<name>{escape(dataset.class_names[class_id])}</name>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>"
             + "".join(f"<{tag}>{plain_number(value)}</{tag}>" for tag, value in zip(_EDGES, box, strict=True))
@@ -200,7 +157,7 @@ def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
             f"<annotation>\n\t<filename>{escape(path.rpartition('/')[2])}</filename>\n"
             f"\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n"
         )
-        write_text(out / "Annotations" / f"{stem}.xml", document)
+        write_text(out / "Annotations" / label_file, document)
     for split in sorted(set(dataset.images["split"]) - {""}):
         stems = [path.rpartition(".")[0] for path in dataset.images["path"][dataset.images["split"] == split]]
         write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))

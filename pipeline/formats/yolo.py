@@ -25,8 +25,8 @@ from pydantic import Field
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Strength
-from pipeline.formats._common import link_images, plain_number, spread
+from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats._common import label_file_names, link_images, plain_number, spread
 from pipeline.formats._yolo_config import MAX_CLASSES, class_names, find_configs, label_paths
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed
 from pipeline.ledger import Ledger
@@ -35,6 +35,10 @@ from pipeline.stage import StageParams
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
     from pipeline.labelling.fileset import FileSet
+
+
+HOLDS: frozenset[Holdable] = frozenset({"splits", "class_order", "background"})
+IMAGES = "images"
 
 
 class Options(StageParams):
@@ -48,11 +52,11 @@ def detect(files: FileSet) -> Evidence | None:
     lists = {path for config in configs for path in config.lists}
     texts = [path for path in spread(_text_files(files, lists), 200) if _has_rows(files, path)]
     if configs and configs[0].kind < 2 and (texts or configs[0].splits):
-        return Evidence(Strength.DECLARED, f"{configs[0].file} lists classes or splits")
+        return Evidence(Strength.SURE, f"{configs[0].file} lists classes or splits")
     if not texts:
         return None
     if configs:
-        return Evidence(Strength.LABELS, f"{texts[0]} has rows of a class number and fractions, {configs[0].file} lists classes")
+        return Evidence(Strength.SURE, f"{texts[0]} has rows of a class number and fractions, {configs[0].file} lists classes")
     return Evidence(Strength.GUESS, f"{texts[0]} has rows of a class number and fractions")
 
 
@@ -198,7 +202,7 @@ def _name_classes(labels: Labels, names: list[str], source: str, ledger: Ledger)
             table[:, 2:6] = from_cxcywhn(table[:, 2:6], 1, 1)
 
 
-def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
+def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """`images/<path>`, `labels/<path>.txt`, data.yaml, and `<split>.txt` where the data set is split.
 
     Raises:
@@ -208,14 +212,11 @@ def write(dataset: Dataset, images_folder: Path, out: Path) -> None:
 
     from pipeline.boxes import to_cxcywhn
 
-    link_images(dataset, images_folder, out / "images")
-    seen: dict[str, str] = {}
-    sizes = dataset.images[["path", "width", "height"]].itertuples(index=False)
-    for (path, width, height), (edges, class_ids) in zip(sizes, dataset.by_image(), strict=True):
-        label, _ = label_paths(f"images/{path}")
-        if label in seen:
-            raise DataError(f"{seen[label]} and {path} would share the label file {label}", "Rename one of them.")
-        seen[label] = path
+    label_file_names(dataset, ".txt")
+    link_images(dataset, images_folder, out / IMAGES)
+    images = dataset.images[["path", "width", "height"]].itertuples(index=False)
+    for (path, width, height), (edges, class_ids) in zip(images, dataset.by_image(), strict=True):
+        label, _ = label_paths(f"{IMAGES}/{path}")
         rows = zip(class_ids.tolist(), to_cxcywhn(edges, width, height).tolist(), strict=True)
         write_text(out / label, "".join(f"{class_id} {' '.join(map(plain_number, row))}\n" for class_id, row in rows))
     config: dict[str, object] = {"path": "."}

@@ -38,7 +38,13 @@ from pipeline.labelling.resolve import resolve
 from pipeline.ledger import Entry, Ledger
 from pipeline.stage import Context
 
-CHOSEN_REASONS = frozenset({"crowd", "difficult", "class_dropped", "no_label_file", "other_task"})
+CHOSEN_REASONS = frozenset(
+    {
+        *("class_dropped", "no_label_file", "other_task"),
+        *("crowd", "difficult", "deleted", "ignored_region", "outside"),  # the label file itself says: not an object to detect
+        *("polyline", "point", "keypoints", "tag", "cuboid"),  # shapes that have no box
+    }
+)
 """Dropped because the user or the format wants it so, not because something is wrong."""
 
 ORIGINS = "origins.jsonl"

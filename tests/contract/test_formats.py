@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pipeline import formats
 from pipeline.errors import DataError, PipelineError
+from pipeline.labelling.fileset import FileSet
+from tests.label_writers import Box, LabelWriter
 from tests.labelling import Collected
 
 FORMATS = formats.names()
-Box = tuple[str, float, float, float, float]
 
 
-# One writer a format of what the test wants to see read: numbers exactly as given, nothing checked.
-def label_voc(where: Collected, folder: str, labels: Mapping[str, Iterable[Box]], names: list[str]) -> None:
-    for path, boxes in labels.items():
-        where.voc(f"{folder}Annotations/{path.rpartition('.')[0]}.xml", path.rpartition("/")[2], boxes)
+# Independent of the formats' own writers: numbers exactly as given, nothing checked.
+LABEL: dict[str, LabelWriter] = {name: import_module(f"tests.label_writers.{name}").label for name in FORMATS}
 
 
-def label_coco(where: Collected, folder: str, labels: Mapping[str, Iterable[Box]], names: list[str]) -> None:
-    images = [{"id": number, "file_name": path, "width": 100, "height": 50} for number, path in enumerate(labels, 7)]
-    boxes = [(number, box) for number, path in enumerate(labels, 7) for box in labels[path]]
-    where.coco(
-        f"{folder}annotations.json",
-        images,
-        [
-            {"id": n, "image_id": image, "category_id": 3 * names.index(name), "bbox": [x1, y1, x2 - x1, y2 - y1]}
-            for n, (image, (name, x1, y1, x2, y2)) in enumerate(boxes)
-        ],
-        [{"id": 3 * number, "name": name} for number, name in enumerate(names)],
-    )
-
-
-def label_yolo(where: Collected, folder: str, labels: Mapping[str, Iterable[Box]], names: list[str]) -> None:
-    where.text(f"{folder}data.yaml", "names:\n" + "".join(f"- '{name}'\n" for name in names))
-    for path, boxes in labels.items():
-        rows = "".join(
-            f"{names.index(name)} {(x1 + x2) / 200} {(y1 + y2) / 100} {(x2 - x1) / 100} {(y2 - y1) / 50}\n"
-            for name, x1, y1, x2, y2 in boxes
-        )
-        where.text(f"{folder}labels/{path.rpartition('.')[0]}.txt", rows)
-
-
-LABEL: dict[str, Callable[[Collected, str, Mapping[str, Iterable[Box]], list[str]], None]] = {
-    "voc": label_voc,
-    "coco": label_coco,
-    "yolo": label_yolo,
-}
+def holds(name: str, what: formats.Holdable) -> bool:
+    return what in formats.load(name).HOLDS
 
 
 @pytest.fixture(params=FORMATS)
@@ -67,8 +41,9 @@ def test_a_format_is_a_documented_module(name: str) -> None:
     assert "http" in (module.__doc__ or ""), "the docstring names the specification"
     for word in ("Units", "Quirks", "origin"):
         assert word in (module.__doc__ or "")
-    assert all(callable(getattr(module, function)) for function in ("detect", "read", "write", "Options"))
-    assert name in LABEL, "the cases below need to know how to write the format"
+    assert all(callable(getattr(module, function)) for function in ("detect", "read", "Options"))
+    assert set(get_args(formats.Holdable)) >= module.HOLDS
+    assert hasattr(module, "write") == hasattr(module, "IMAGES")
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -97,7 +72,7 @@ def test_boxes_classes_hashes_and_files_arrive(name: str, collected: Collected) 
     result = label(collected, name, boxes).run()
     assert result.boxes() == [(f"images/{path}", *box) for path, rows in boxes.items() for box in rows]
     assert result.dataset.class_names == ("cat", "dog")
-    assert result.entries == []
+    assert result.reasons() == ({} if holds(name, "background") else {"image kept: no_label_file": 1})
     assert result.summary["background"] == 1
     assert result.summary["boxes_read"] == 3
     for path, digest in zip(result.dataset.images["path"], result.dataset.images["hash"], strict=True):
@@ -249,19 +224,32 @@ def test_no_images_at_all(name: str, collected: Collected) -> None:
 
 
 @pytest.mark.parametrize("other", FORMATS)
-def test_two_formats_that_fit_equally_are_refused(name: str, other: str, collected: Collected) -> None:
+def test_two_formats_that_fit_are_refused(name: str, other: str, collected: Collected) -> None:
     if other <= name:
         pytest.skip("each pair once")
     label(collected, name, {"a.jpg": [("cat", 1, 2, 3, 4)]})
-    label(collected, other, {"a.jpg": [("dog", 5, 6, 7, 8)]})
-    with pytest.raises(DataError, match=rf"(?s){name}: .*{other}: .*annotate\.format to {name} or {other}"):
-        collected.run()
-    assert collected.run(format=other).boxes() == [("images/a.jpg", "dog", 5, 6, 7, 8)]
+    alone = strengths(collected)
+    assert list(alone) == [name], "no format takes another's files for its own"
+    label(collected, other, {"b.jpg": [("dog", 5, 6, 7, 8)]})
+    found = strengths(collected)
+    assert list(found) == [name, other]
+    if found[name] == found[other]:
+        with pytest.raises(DataError, match=rf"(?s){name}: .*{other}: .*annotate\.format to {name} or {other}"):
+            collected.run()
+    else:
+        assert collected.run().summary["format"] == max(found, key=lambda one: found[one])
+    assert ("images/b.jpg", "dog", 5, 6, 7, 8) in collected.run(format=other).boxes()
+
+
+def strengths(collected: Collected) -> dict[str, formats.Strength]:
+    files = FileSet.scan(collected.files)
+    found = {name: formats.load(name).detect(files) for name in FORMATS}
+    return {name: evidence.strength for name, evidence in found.items() if evidence}
 
 
 def test_unknown_options_are_refused(name: str, collected: Collected) -> None:
     with pytest.raises(PipelineError, match=r"annotate\.options\.onebased"):
-        label(collected, name, {"a.jpg": []}).run(format=name, options={"onebased": True})
+        label(collected, name, {"a.jpg": [("cat", 1, 2, 3, 4)]}).run(format=name, options={"onebased": True})
 
 
 # --- Real data --------------------------------------------------------------------------------------------------------------
