@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from pipeline.errors import ParamsError, did_you_mean
-from pipeline.stage import Stage, StageParams
+from pipeline.stage import JSON, Stage, StageParams
 
 FILE_NAME = "params.yaml"
 
@@ -48,6 +48,7 @@ class Params:
     Attributes:
         base: the folder of params.yaml; relative paths in it start there.
         stages: stage name → its validated section, seed filled in.
+        values: the same sections as plain values, defaults included, as recipes hold them.
     """
 
     base: Path
@@ -55,6 +56,7 @@ class Params:
     device: str
     workers: int | Literal["auto"]
     stages: Mapping[str, StageParams]
+    values: Mapping[str, JSON]
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
@@ -144,14 +146,10 @@ def _validate(
     values: dict[str, Any], path: Path, text: str, stages: Mapping[str, Stage], overridden: set[tuple[str, ...]]
 ) -> Params:
     model = _model(stages)
-    # A section whose keys are all commented out is None in YAML, and means defaults.
-    given = {key: {} if value is None and key in stages else value for key, value in values.items()}
-    seed = given.get("seed", 0)
+    given = _with_sections(values, model)
     for name, stage in stages.items():
-        if "seed" in stage.params.model_fields:
-            section = given.setdefault(name, {})
-            if isinstance(section, dict):
-                given[name] = {"seed": seed, **section}
+        if "seed" in stage.params.model_fields and isinstance(given[name], dict):
+            given[name] = {"seed": given.get("seed", 0), **given[name]}
     try:
         whole = model.model_validate(given)
     except ValidationError as error:
@@ -163,7 +161,25 @@ def _validate(
         device=getattr(whole, "device"),  # noqa: B009
         workers=getattr(whole, "workers"),  # noqa: B009
         stages={name: getattr(whole, name) for name in stages},
+        # All at once: a section dumped by itself would have its serializer built anew, which a no-op run would notice.
+        values={name: value for name, value in whole.model_dump(mode="json").items() if name in stages},
     )
+
+
+def _with_sections(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """`values` with an empty mapping for every section that is missing, or None because all of its keys are commented out.
+
+    A section that is given, however empty, is validated as a part of the whole; one that is made by its default would have a
+    validator of its own built, which a no-op run would notice.
+    """
+    given = dict(values)
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            value = given.get(name)
+            value = {} if value is None else value
+            given[name] = _with_sections(value, section) if isinstance(value, dict) else value
+    return given
 
 
 def _model(stages: Mapping[str, Stage]) -> type[BaseModel]:

@@ -220,7 +220,7 @@ class Runner:
         return {
             "stage": name,
             "stage_version": stage.version,
-            "params": params.model_dump(mode="json"),
+            "params": self._params.values[name],
             "inputs": {source: _identity(versions.get(source), stage) for source in stage.inputs},
             "external": stage.external(params, self._context) if stage.external else {},
             "libraries": {library: machine.version_of(library) for library in stage.libraries},

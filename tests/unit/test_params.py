@@ -105,3 +105,9 @@ def test_a_missing_file_points_to_init(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
     assert params.load(tmp_path / "params.yaml", STAGES).seed == 3
+
+
+def test_recipes_hold_every_value_with_its_default(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "train:\n  rotate:\n  #  degrees: 3\n")
+    assert loaded.values == {"train": loaded.stages["train"].model_dump(mode="json")}
+    assert loaded.values["train"]["rotate"] == {"degrees": 5}
