@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,9 @@ MAX_PIXELS = 200_000_000
 """A header that promises more is taken for a decompression bomb (a 200-megapixel photo still passes)."""
 
 ORIENTATION_TAG = 0x0112
+# EXIF 2.32 (CIPA DC-008): maker and model; in the sub-directory the serial number, the moment, and the parts of its second.
+MAKER_TAG, MODEL_TAG, DETAILS_TAG = 0x010F, 0x0110, 0x8769
+SERIAL_TAG, TAKEN_TAG, SUBSECOND_TAG = 0xA431, 0x9003, 0x9291
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8", b"P5", b"P6")
 """First bytes of the formats in `paths.IMAGE_SUFFIXES`: a file that starts so and cannot be opened was an image once."""
 
@@ -57,6 +61,8 @@ class Header:
         kind: the real format ("JPEG", "PNG" …), whatever the suffix says.
         mode: Pillow's name of the pixel layout ("RGB", "L", "P", "CMYK", "I;16", "RGBA" …); a PNG with 16 bits a channel is
             "RGB;16", which Pillow would call "RGB".
+        camera: maker, model and serial number, as far as they are known.
+        taken_s: when it was taken, in seconds by the camera's own clock (from its 1970 on); None when the file does not say.
     """
 
     width: int
@@ -64,6 +70,8 @@ class Header:
     orientation: int
     kind: str
     mode: str
+    camera: str = ""
+    taken_s: float | None = None
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -91,17 +99,19 @@ def read_header(path: Path) -> Header:
     try:
         with PillowImage.open(path) as image:
             width, height = image.size
-            orientation = _orientation(image, path)
+            exif = _exif(image, path)
+            value, (camera, taken_s) = exif.get(ORIENTATION_TAG, 1), _shot(exif)
             kind, mode = str(image.format), _mode(image)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         if isinstance(error, OSError) and not isinstance(error, UnidentifiedImageError) and error.errno:
             raise  # a full disk or a missing permission is not the image's fault
         raise _why_not_an_image(path) from error
+    orientation = value if isinstance(value, int) and 1 <= value <= 8 else 1
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"{path}: {width}x{height} is over {MAX_PIXELS:,} pixels", "too_many_pixels")
     if orientation >= 5 and kind != "TIFF":  # of a TIFF, Pillow gives the upright size
         width, height = height, width
-    return Header(width, height, orientation, "JPEG" if kind == "MPO" else kind, mode)
+    return Header(width, height, orientation, "JPEG" if kind == "MPO" else kind, mode, camera, taken_s)
 
 
 @lru_cache(maxsize=1)
@@ -129,14 +139,27 @@ def _mode(image: PillowImage.Image) -> str:
     return f"{image.mode};16" if wide else image.mode
 
 
-def _orientation(image: PillowImage.Image, path: Path) -> int:
+def _exif(image: PillowImage.Image, path: Path) -> PillowImage.Exif:
     try:
         if image.format == "PNG" and "exif" not in image.info and not _has_late_exif(path):
-            return 1  # for such a file Pillow's getexif would decode the pixels in search of a later block
-        value = image.getexif().get(ORIENTATION_TAG, 1)
+            return PillowImage.Exif()  # for such a file Pillow's getexif would decode the pixels in search of a later block
+        return image.getexif()
     except Exception:  # noqa: BLE001 - a broken EXIF block raises almost anything and says nothing about the pixels
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return PillowImage.Exif()
+
+
+def _shot(exif: PillowImage.Exif) -> tuple[str, float | None]:
+    """Camera and time; "" and None for what is missing or makes no sense."""
+    try:
+        details = exif.get_ifd(DETAILS_TAG)
+        names = (exif.get(MAKER_TAG), exif.get(MODEL_TAG), details.get(SERIAL_TAG))
+        camera = " ".join(str(name).strip("\0 ") for name in names if name)
+        taken = datetime.strptime(str(details[TAKEN_TAG]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        digits = str(details.get(SUBSECOND_TAG, "")).strip("\0 ")
+    except Exception:  # noqa: BLE001 - as above: a camera that was never set writes 0000:00:00
+        return "", None
+    fraction = float(f"0.{digits}") if digits.isascii() and digits.isdigit() else 0.0
+    return camera, (taken - datetime(1970, 1, 1)).total_seconds() + fraction
 
 
 def _has_late_exif(path: Path) -> bool:

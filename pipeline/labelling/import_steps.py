@@ -41,6 +41,7 @@ class Policy:
     on_invalid: Literal["error", "drop", "fix"] = "fix"
     frame: Literal["auto", "upright", "stored"] = "auto"
     include_unlabelled: bool = True
+    burst_seconds: float = 2.0
 
 
 @dataclass(frozen=True)

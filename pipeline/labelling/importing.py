@@ -20,6 +20,7 @@ from pipeline import formats
 from pipeline.dataset import Dataset
 from pipeline.errors import ArtifactError, DataError
 from pipeline.images import Header
+from pipeline.labelling.bursts import find_bursts
 from pipeline.labelling.classes import map_classes
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import (
@@ -156,7 +157,8 @@ def _assemble(
     origins: Mapping[str, Mapping[str, object]],
 ) -> Dataset:
     photos, records = work.found.photos, zip(work.found.photo_of, work.labels.images, strict=True)
-    groups = {number: image.group for number, image in records if image.group}
+    groups = {number: photos[first] for number, first in find_bursts(headers, work.policy.burst_seconds).items()}
+    groups |= {number: image.group for number, image in records if number >= 0 and image.group}
     images: list[tuple[object, ...]] = []
     new_number = np.full(len(photos), -1)
     for number, (path, header) in enumerate(zip(photos, headers, strict=True)):

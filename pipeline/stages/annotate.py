@@ -7,6 +7,7 @@ hard-linked, never changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,13 @@ class Params(StageParams):
         default="auto", description="how labels of EXIF-rotated photos were drawn; auto goes by declared sizes, else upright"
     )
     include_unlabelled: bool = Field(default=True, description="keep images that no label file mentions, as background")
+    burst_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="photos that one camera took within so many seconds of each other are a burst, which split keeps together "
+        "(by EXIF; 0: none are)",
+    )
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
@@ -42,7 +50,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     from pipeline.ledger import Ledger
 
     ledger = Ledger()
-    policy = Policy(params.format, params.options, params.classes, params.on_invalid, params.frame, params.include_unlabelled)
+    policy = Policy(**{field.name: getattr(params, field.name) for field in fields(Policy)})
     imported = import_folder(inputs["collect"], policy, ledger, context)
     dataset = imported.dataset
     with context.progress("link images", len(dataset.images)) as advance:
@@ -74,7 +82,7 @@ STAGE = Stage(
     inputs=("collect",),
     params=Params,
     run=run,
-    version=1,
+    version=2,
     root="datasets",
     summary="read labels of any format into one data set",
     preflight=preflight,

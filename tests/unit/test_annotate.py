@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipeline.errors import ArtifactError, DataError, ParamsError
 from pipeline.labelling.importing import read_origins
@@ -179,3 +181,44 @@ def test_a_declared_size_that_contradicts_the_image(collected: Collected) -> Non
     assert [box[0] for box in collected.run(on_invalid="drop").boxes()] == ["c.jpg"]
     with pytest.raises(DataError, match="size_swapped"):
         collected.run(on_invalid="error")
+
+
+def shot(collected: Collected, path: str, taken: str, part: str = "", model: str = "D7000", serial: str = "") -> None:
+    """A labelled photo with a camera and a time."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "NIKON", model
+    details = exif.get_ifd(0x8769)
+    details[0x9003], details[0x9291], details[0xA431] = taken, part, serial
+    target = collected.files / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (100, 50)).save(target, exif=exif)
+    collected.text(path.replace(".jpg", ".txt"), "0 0.5 0.5 0.1 0.1\n")
+
+
+def groups(collected: Collected, **params: Any) -> dict[str, str]:
+    images = collected.run(**params).dataset.images
+    return dict(zip(images["path"], images["group_id"], strict=True))
+
+
+def test_photos_of_a_burst_are_one_group(collected: Collected) -> None:
+    shot(collected, "b.jpg", "2024:05:01 10:00:00", "90")
+    shot(collected, "far/a.jpg", "2024:05:01 10:00:02", "80")  # 1.9 s after b, in another folder
+    shot(collected, "c.jpg", "2024:05:01 10:00:04")  # a chain: 1.2 s after a
+    shot(collected, "later.jpg", "2024:05:01 10:00:07")
+    shot(collected, "other.jpg", "2024:05:01 10:00:01", model="D850")
+    shot(collected, "twin.jpg", "2024:05:01 10:00:01", serial="77")
+    shot(collected, "unset.jpg", "0000:00:00 00:00:00")
+    shot(collected, "odd.jpg", "yesterday")
+    found = groups(collected)
+    assert found["b.jpg"] == found["far/a.jpg"] == found["c.jpg"] == "b.jpg"
+    alone = ["later.jpg", "other.jpg", "twin.jpg", "unset.jpg", "odd.jpg"]
+    assert {path: found[path] for path in alone} == {path: path for path in alone}
+    assert groups(collected, burst_seconds=0) == {path: path for path in found}
+    assert groups(collected, burst_seconds=3)["later.jpg"] == "b.jpg"
+
+
+def test_what_the_source_knows_goes_before_the_clock(collected: Collected) -> None:
+    shot(collected, "a.jpg", "2024:05:01 10:00:00")
+    shot(collected, "b.jpg", "2024:05:01 10:00:01")
+    collected.groups["b.jpg"] = "scene 7"
+    assert groups(collected) == {"a.jpg": "a.jpg", "b.jpg": "scene 7"}
