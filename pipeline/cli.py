@@ -71,7 +71,9 @@ def _bug() -> int:
     return 1
 
 
-_WITH_VALUE = frozenset({"--params", "--workspace", "--set", "--force", "--model", "--out", "--confidence", "--device"})
+_WITH_VALUE = frozenset(
+    {"--params", "--workspace", "--set", "--force", "--model", "--out", "--confidence", "--device", "--to", "--from", "--images"}
+)
 """Options whose next word is their value, whatever it looks like."""
 
 
@@ -152,6 +154,15 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     predict.add_argument("--confidence", type=float, help="0 to 1; default: the threshold of evaluate, else 0.25")
     predict.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     predict.add_argument("--device", default="auto", help="auto, cpu, mps, cuda")
+    convert = add("convert", commands.convert, "labels of one format to another; needs no project")
+    convert.add_argument(
+        "source", type=Path, metavar="SRC", help="folder of labels, and of images unless --images says otherwise"
+    )
+    convert.add_argument("target", type=Path, metavar="DST", help="new folder")
+    convert.add_argument("--to", required=True, metavar="FORMAT", help="docs/formats.md lists them")
+    convert.add_argument("--from", dest="from_format", default="auto", metavar="FORMAT", help="default: found by content")
+    convert.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not with the labels")
+    convert.add_argument("--no-images", action="store_true", help="labels alone, by the sizes that they declare")
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
     init = add("init", commands.init, "make a new project with a commented params.yaml")
     init.add_argument("folder", type=Path, metavar="DIR")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, params, runner
+from pipeline import files, machine, params, runner
 from pipeline.console import Console, duration
 from pipeline.errors import DataError, UsageError
 from pipeline.runner import Runner, Step
-from pipeline.stage import Stage
+from pipeline.stage import Context, Stage
 from pipeline.store import Store, Version
 
 JSON = dict[str, Any]
@@ -39,6 +39,12 @@ class Options(argparse.Namespace):
     name: str
     folder: Path
     yes: bool
+    source: Path
+    target: Path
+    to: str
+    from_format: str
+    images: Path | None
+    no_images: bool
     photos: list[Path]
     model: str | None
     confidence: float | None
@@ -169,6 +175,41 @@ def predict(options: Options, console: Console) -> int:
     if console.as_json:
         console.json({"model": str(model), "confidence": threshold, "images": results})
     return 3 if any(result["error"] for result in results) else 0
+
+
+def convert(options: Options, console: Console) -> int:
+    from pipeline.converting import convert as convert_labels
+    from pipeline.stages import annotate
+
+    settings = params.from_settings({"annotate": annotate.STAGE}, options.overrides).stages["annotate"]
+    assert isinstance(settings, annotate.Params)  # what the stage of that name has
+    if options.no_images and options.images:
+        raise UsageError("--images and --no-images contradict each other.", "Give one of them.")
+    (policy,) = annotate.policies(settings, format=options.from_format, has_images=not options.no_images)
+    context = Context(workers=machine.usable_cores(), progress=console.progress, warn=console.warn)
+    done = convert_labels(options.source, options.target, options.to, policy, options.images, context)
+    counts = done.dataset.counts()
+    if console.as_json:
+        console.json(
+            {
+                **counts,
+                "from": done.format,
+                "reason": done.reason,
+                "to": options.to,
+                "path": str(options.target),
+                "lost": list(done.lost),
+                "ledger": done.ledger.counts(),
+            }
+        )
+        return 0
+    console.say(f"read {done.format}: {done.reason}")
+    console.table(("class", "boxes"), [(name, f"{count:,}") for name, count in done.dataset.boxes_per_class().items()])
+    for what in done.lost:
+        console.warn(f"{options.to} cannot hold {what}")
+    for reason, count in done.ledger.counts().items():
+        console.say(f"  {count:,} × {reason}", "dim")
+    console.say(f"\n{counts['images']:,} images, {counts['boxes']:,} boxes → {options.target} ({options.to})")
+    return 0
 
 
 def doctor(options: Options, console: Console) -> int:

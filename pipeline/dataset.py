@@ -135,14 +135,13 @@ class Dataset:
     def of_split(self, split: str) -> Dataset:
         return self.select((self.images["split"] == split).to_numpy())
 
+    def boxes_per_class(self) -> dict[str, int]:
+        counts = np.bincount(self.boxes["class_id"].to_numpy(), minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
     def counts(self) -> dict[str, object]:
         """What a manifest and a table show: images, boxes, and boxes per class."""
-        per_class = np.bincount(self.boxes["class_id"].to_numpy(), minlength=len(self.class_names))
-        return {
-            "images": len(self.images),
-            "boxes": len(self.boxes),
-            "classes": {name: int(n) for name, n in zip(self.class_names, per_class, strict=True)},
-        }
+        return {"images": len(self.images), "boxes": len(self.boxes), "classes": self.boxes_per_class()}
 
     def save(self, folder: Path) -> None:
         """Write the two tables and the class names; equal data sets give equal bytes."""

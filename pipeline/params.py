@@ -122,6 +122,13 @@ def load(path: Path, stages: Mapping[str, Stage], overrides: Sequence[str] = ())
     return _validate(values, path, text, stages, overridden)
 
 
+def from_settings(stages: Mapping[str, Stage], overrides: Sequence[str]) -> Params:
+    """Params of defaults and `section.key=value` alone, for commands that need no project; raises as `load`."""
+    values: dict[str, Any] = {}
+    overridden = _apply_overrides(values, overrides)
+    return _validate(values, Path(FILE_NAME), "", stages, overridden)
+
+
 def _apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> set[tuple[str, ...]]:
     applied = set()
     for override in overrides:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from pipeline import files
-from pipeline.errors import DataError
+from pipeline.errors import DataError, did_you_mean
 from pipeline.paths import is_image, is_plain
 
 
@@ -17,24 +18,45 @@ from pipeline.paths import is_image, is_plain
 class FileSet:
     """Files below `root`; `paths` are relative, with forward slashes, sorted.
 
-    What an operating system or an unfinished copy leaves behind (`._x.jpg`, `__MACOSX/`, `*.part`) is not in it.
+    The images may lie below another folder, `photo_root`, as if it lay over `root`. What an operating system or an unfinished
+    copy leaves behind (`._x.jpg`, `__MACOSX/`, `*.part`) is not in it.
+
+    Attributes:
+        unfollowed: links to folders, out of the folder or to nothing: a data set of unknown origin may point to anything.
     """
 
     root: Path
     paths: tuple[str, ...]
+    photo_root: Path | None = None
+    unfollowed: tuple[str, ...] = ()
 
     @classmethod
-    def scan(cls, root: Path) -> FileSet:
-        """List a folder.
+    def scan(cls, root: Path, photo_root: Path | None = None) -> FileSet:
+        """List a folder, and the images of another in place of its own where one is given.
 
         Raises:
-            DataError: names that cannot be kept on every system.
+            DataError: there is no such folder, or names that cannot be kept on every system.
         """
-        names = [name for name, _ in files.walk_relative(root)]
-        wrong = [name for name in names if _is_unusable(name)]
-        if wrong:
-            raise DataError("File names that do not exist on every system", "Rename the files.", [ascii(name) for name in wrong])
-        return cls(root, tuple(sorted(path for path in names if not _is_residue(path))))
+        paths, unfollowed = _list(root)
+        if photo_root is not None:
+            photos, more = _list(photo_root)
+            paths = [path for path in paths if not is_image(path)] + [path for path in photos if is_image(path)]
+            unfollowed += more
+        return cls(root, tuple(sorted(paths)), photo_root, tuple(sorted(unfollowed)))
+
+    def below(self, folder: str, photo_folder: str = "") -> FileSet:
+        """The part in a sub-folder, its images from another one where that is given; paths stay relative to `root`.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        for wanted in (folder, photo_folder):
+            if wanted and wanted not in self.folders:
+                names = sorted(name for name in self.folders if name and "/" not in name)
+                raise DataError(f"There is no folder '{wanted}' in {self.root}", did_you_mean(wanted, names or self.folders))
+        others = [path for path in _below(self.paths, folder) if not photo_folder or not is_image(path)]
+        photos = [path for path in _below(self.paths, photo_folder) if is_image(path)] if photo_folder else []
+        return replace(self, paths=tuple(sorted([*others, *photos])))
 
     @cached_property
     def members(self) -> frozenset[str]:
@@ -61,11 +83,11 @@ class FileSet:
         return [path for path in self.paths if path.lower().endswith(suffixes)]
 
     def photos_below(self, folder: str) -> list[str]:
-        if not folder:
-            return list(self.photos)
-        start = bisect_left(self.photos, folder + "/")
-        end = bisect_left(self.photos, folder + "0", start)  # "0" is the character after "/"
-        return list(self.photos[start:end])
+        return _below(self.photos, folder)
+
+    def photo(self, path: str) -> Path:
+        """Where an image lies on the disk."""
+        return (self.photo_root or self.root) / path
 
     def read_bytes(self, path: str) -> bytes:
         with open(os.path.join(self.root, path), "rb") as stream:
@@ -88,6 +110,37 @@ def decode_text(data: bytes, path: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: the text is not UTF-8", "Save the file as UTF-8.") from error
+
+
+def _list(root: Path) -> tuple[list[str], list[str]]:
+    """The files below a folder, and the links that are not followed."""
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}.", "Check the path.")
+    inside = root.resolve()
+    names, unfollowed, pending = [], [], [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_symlink() and not (entry.is_file() and Path(entry.path).resolve().is_relative_to(inside)):
+                    unfollowed.append(name)
+                elif entry.is_dir():
+                    pending.append(f"{name}/")
+                elif entry.is_file():
+                    names.append(name)
+    wrong = [name for name in names if _is_unusable(name)]
+    if wrong:
+        raise DataError("File names that do not exist on every system", "Rename the files.", [ascii(name) for name in wrong])
+    return [path for path in names if not _is_residue(path)], unfollowed
+
+
+def _below(paths: Sequence[str], folder: str) -> list[str]:
+    """Those of the sorted `paths` that lie in a folder; all for ""."""
+    if not folder:
+        return list(paths)
+    start = bisect_left(paths, folder + "/")
+    return list(paths[start : bisect_left(paths, folder + "0", start)])  # "0" is the character after "/"
 
 
 def _is_unusable(name: str) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -33,8 +32,16 @@ HEADERS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Policy:
-    """What the user decides; see `stages/annotate.py`."""
+    """What the user decides; see `stages/annotate.py`.
 
+    Attributes:
+        folder: the part of the tree that is meant; "" is all of it.
+        images: the folder of the tree where the images lie, if not with the labels.
+        has_images: False imports labels alone, by the paths and sizes that they declare.
+    """
+
+    folder: str = ""
+    images: str = ""
     format: str = "auto"
     options: Mapping[str, object] = field(default_factory=dict)
     classes: Classes = field(default_factory=Classes)
@@ -42,6 +49,7 @@ class Policy:
     frame: Literal["auto", "upright", "stored"] = "auto"
     include_unlabelled: bool = True
     burst_seconds: float = 2.0
+    has_images: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ class Import:
         return rows
 
 
-def drop_photos_without_labels(work: Import) -> int:
-    """How many photos are unlabelled: background or dropped, as the user says.
+def drop_photos_without_labels(work: Import) -> None:
+    """Photos that no label mentions are background or dropped, as the user says.
 
     Never background are those to which an unreadable or unclear label belongs.
     """
@@ -114,15 +122,6 @@ def drop_photos_without_labels(work: Import) -> int:
             work.ledger.add("image", "kept", "no_label_file", path=photos[number])
         else:
             work.drop_photo(number, "no_label_file")
-    if unlabelled and work.policy.include_unlabelled:
-        folders = {photos[number].rpartition("/")[0] for number in unlabelled}
-        bare = sorted(folders - {photos[number].rpartition("/")[0] for number in work.labelled})
-        where = f" (in {', '.join(folder or '.' for folder in bare[:5])} not one image has labels)" if bare else ""
-        work.context.warn(
-            f"Images without labels: {len(unlabelled)}{where}. They are taken for background; "
-            "annotate.include_unlabelled: false drops them."
-        )
-    return len(unlabelled)
 
 
 def read_rows(work: Import, class_positions: Sequence[int]) -> Rows:
@@ -141,7 +140,7 @@ def read_headers(work: Import) -> list[Header | None]:
     headers: list[Header | None] = [None] * len(photos)
     wanted = [number for number in range(len(photos)) if number not in work.dropped]
     parts = [wanted[start : start + HEADERS_AT_ONCE] for start in range(0, len(wanted), HEADERS_AT_ONCE)]
-    read = partial(_read_some_headers, work.files.root, photos)
+    read = partial(_read_some_headers, work.files, photos)
     with work.context.progress("read image headers", len(wanted)) as advance, ThreadPoolExecutor(work.context.workers) as pool:
         for part, results in zip(parts, pool.map(read, parts), strict=True):
             advance(len(part))
@@ -153,11 +152,11 @@ def read_headers(work: Import) -> list[Header | None]:
     return headers
 
 
-def _read_some_headers(root: Path, photos: Sequence[str], numbers: Sequence[int]) -> list[Header | UnreadableImage]:
+def _read_some_headers(files: FileSet, photos: Sequence[str], numbers: Sequence[int]) -> list[Header | UnreadableImage]:
     results: list[Header | UnreadableImage] = []
     for number in numbers:
         try:
-            results.append(read_header(root / photos[number]))
+            results.append(read_header(files.photo(photos[number])))
         except UnreadableImage as error:
             results.append(error)
     return results

@@ -22,6 +22,7 @@ from pipeline.errors import ArtifactError, DataError
 from pipeline.images import Header
 from pipeline.labelling.bursts import find_bursts
 from pipeline.labelling.classes import map_classes
+from pipeline.labelling.declared import name_images
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import (
     Import,
@@ -41,7 +42,7 @@ from pipeline.stage import Context
 
 CHOSEN_REASONS = frozenset(
     {
-        *("class_dropped", "no_label_file", "other_task"),
+        *("class_dropped", "no_label_file", "other_task", "in_no_source", "link_not_followed"),
         *("crowd", "difficult", "deleted", "ignored_region", "outside"),  # the label file itself says: not an object to detect
         *("polyline", "point", "keypoints", "tag", "cuboid"),  # shapes that have no box
     }
@@ -59,47 +60,48 @@ class Imported:
 
     Attributes:
         format, reason: which reader, and why that one.
-        boxes_read: those of the data set and those that the ledger says were dropped.
-        unlabelled: images that no label file mentions.
     """
 
     dataset: Dataset
     format: str
     reason: str
-    boxes_read: int
-    unlabelled: int
 
 
-def import_folder(folder: Path, policy: Policy, ledger: Ledger, context: Context) -> Imported:
-    """Read what `collect` brought: `folder/files` and `folder/origins.jsonl`.
+def import_files(
+    files: FileSet, policy: Policy, ledger: Ledger, context: Context, origins: Mapping[str, Mapping[str, object]] | None = None
+) -> Imported:
+    """Read the labels of a tree, or of the part that the policy names.
+
+    Args:
+        origins: what is known of each image by path: its `hash`, its `group`. None leaves hashes "".
 
     Raises:
         DataError: no images, no labels, labels of two formats, label files that cannot be parsed, or any defect
             (`on_invalid: error`).
         ParamsError: an unknown format or option, or classes that the labels do not have.
-        ArtifactError: `origins.jsonl` does not know an image.
+        ArtifactError: `origins` does not know an image.
     """
-    files = FileSet.scan(folder / "files")
-    if not files.photos:
+    files = files.below(policy.folder, policy.images)
+    before = len(ledger.entries)
+    if policy.has_images and not files.photos:
         raise DataError(_without_images(files), _TOGETHER)
     name, reason = (policy.format, "annotate.format") if policy.format != "auto" else formats.choose(files)
     labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
     _refuse_malformed(labels, policy)
     _refuse_empty(labels, name, files)
     names, positions = map_classes(labels.class_names, policy.classes)
-    work = Import(files, labels, resolve(labels, files.photos, ledger), policy, ledger, context)
+    declared, refused = ({}, {}) if policy.has_images else name_images(labels, ledger)
+    work = Import(files, labels, resolve(labels, list(declared) or files.photos, ledger, refused), policy, ledger, context)
     if not work.labelled and not work.found.contested:
         missing = [f"{image.file}: {image.label}" for image in labels.images]
         raise DataError("Not one of the labelled images is there", _TOGETHER, missing)
-    unlabelled = drop_photos_without_labels(work)
+    drop_photos_without_labels(work)
     rows = read_rows(work, positions)
-    headers = read_headers(work)
+    headers = read_headers(work) if policy.has_images else [declared[path] for path in work.found.photos]
     rows = to_upright(work, rows, headers)
     rows = check_boxes(work, rows, headers)
-    _refuse_defects(work, rows)
-    dataset = _assemble(work, rows, names, headers, read_origins(folder))
-    read = len(dataset.boxes) + sum(entry.item == "box" and entry.action == "dropped" for entry in ledger.entries)
-    return Imported(dataset, name, reason, read, unlabelled)
+    _refuse_defects(work, rows, ledger.entries[before:])
+    return Imported(_assemble(work, rows, names, headers, origins), name, reason)
 
 
 def _without_images(files: FileSet) -> str:
@@ -126,8 +128,8 @@ def _refuse_empty(labels: Labels, name: str, files: FileSet) -> None:
         raise DataError(f"The {name} labels in {files.root} hold no box and name no class")
 
 
-def _refuse_defects(work: Import, rows: Rows) -> None:
-    defects = [entry for entry in work.ledger.entries if is_defect(entry)]
+def _refuse_defects(work: Import, rows: Rows, entries: Sequence[Entry]) -> None:
+    defects = [entry for entry in entries if is_defect(entry)]
     if defects and work.policy.on_invalid == "error":
         raise DataError(
             f"{len(defects)} defects in the labels",
@@ -154,7 +156,7 @@ def _assemble(
     rows: Rows,
     names: tuple[str, ...],
     headers: Sequence[Header | None],
-    origins: Mapping[str, Mapping[str, object]],
+    origins: Mapping[str, Mapping[str, object]] | None,
 ) -> Dataset:
     photos, records = work.found.photos, zip(work.found.photo_of, work.labels.images, strict=True)
     groups = {number: photos[first] for number, first in find_bursts(headers, work.policy.burst_seconds).items()}
@@ -165,8 +167,8 @@ def _assemble(
         if header is None or number in work.dropped:
             continue
         new_number[number] = len(images)
-        origin = origins.get(path, {})
-        if not origin.get("hash"):  # images without a hash would pass for one and the same content in the stages below
+        origin = {"hash": ""} if origins is None else origins.get(path, {})
+        if origins is not None and not origin.get("hash"):  # without it, images would pass for the same content further down
             raise ArtifactError(f"{work.files.root / path} is not in {ORIGINS}.", "Run collect again (`run collect --force`).")
         group = str(origin.get("group") or groups.get(number) or path)
         images.append((path, header.width, header.height, origin["hash"], path, group, work.found.splits[number], ""))
@@ -178,10 +180,23 @@ def _assemble(
     return Dataset(names, pd.DataFrame(images, columns=columns), boxes)
 
 
-def read_origins(folder: Path) -> dict[str, dict[str, object]]:
-    """What `collect` noted of each file, by path; empty without `origins.jsonl`."""
-    path = folder / ORIGINS
+def read_origins(path: Path) -> dict[str, dict[str, object]]:
+    """What `collect` noted of each file, by path; empty where it did not."""
     if not path.exists():
         return {}
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
     return {row["path"]: row for row in rows}
+
+
+def warn_of_unlabelled(dataset: Dataset, ledger: Ledger, context: Context) -> None:
+    """Tell of images that no label mentions, and of folders in which not one image has any: labels may have been forgotten."""
+    unlabelled = {entry.path for entry in ledger.entries if (entry.action, entry.reason) == ("kept", "no_label_file")}
+    if not unlabelled:
+        return
+    folders = {path.rpartition("/")[0] for path in unlabelled}
+    bare = sorted(folders - {path.rpartition("/")[0] for path in dataset.images["path"] if path not in unlabelled})
+    where = f" (in {', '.join(folder or '.' for folder in bare[:5])} not one image has labels)" if bare else ""
+    context.warn(
+        f"Images without labels: {len(unlabelled)}{where}. They are taken for background; "
+        "annotate.include_unlabelled: false drops them."
+    )

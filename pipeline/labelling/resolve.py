@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pipeline.labelling.labels import LabelledImage, Labels, split_of_folder
 from pipeline.labelling.references import BY_STEM, Match, References
@@ -34,14 +35,20 @@ class Resolved:
     splits: list[str] = field(default_factory=list)
 
 
-def resolve(labels: Labels, photos: Sequence[str], ledger: Ledger) -> Resolved:
-    """Match every record and every line of a split list with a photo; what cannot be matched goes into the ledger."""
+def resolve(labels: Labels, photos: Sequence[str], ledger: Ledger, refused: Mapping[int, str] = MappingProxyType({})) -> Resolved:
+    """Match every record and every line of a split list with a photo; what cannot be matched goes into the ledger.
+
+    Args:
+        refused: records (by number) that have no photo for a reason which is known, and noted, already.
+    """
     found = Resolved(sorted(set(photos) - labels.not_photos), [-1] * len(labels.images))
     number_of = {path: number for number, path in enumerate(found.photos)}
     references = References(found.photos)
     matches = _match(labels.images, references)
     for record, (image, match) in enumerate(zip(labels.images, matches, strict=True)):
-        if match.path:
+        if record in refused:
+            found.why_not[record] = refused[record]
+        elif match.path:
             found.photo_of[record] = number_of[match.path]
             if match.rank == BY_STEM and is_image(image.label):
                 detail = f"the label says {image.label}"

@@ -9,20 +9,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline import formats
 from pipeline.labelling.classes import Classes
 from pipeline.stage import JSON, Context, Stage, StageParams
+
+if TYPE_CHECKING:
+    from pipeline.labelling.import_steps import Policy
+
+
+class Source(StageParams):
+    """One of several sources of labels, with rules of its own."""
+
+    folder: str = Field(min_length=1, description="the folder of it in what was collected")
+    images: str = Field(default="", description="the folder of its images, if they lie elsewhere")
+    format: str = Field(default="auto", description="a label format, or auto")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the format")
+    classes: Classes = Field(default_factory=Classes, description="which classes there are, before the sources are put together")
+    frame: Literal["auto", "upright", "stored"] = Field(default="auto", description="as annotate.frame")
 
 
 class Params(StageParams):
     """The section `annotate` of params.yaml."""
 
     format: str = Field(default="auto", description="a label format, or auto: found by content")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the format, as its module lists them")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the format, as docs/formats.md lists them")
+    images: str = Field(
+        default="", description="the folder, in what was collected, of the images, if it is not that of the labels"
+    )
+    sources: list[Source] = Field(
+        default_factory=list,
+        description="several folders of what was collected that become one data set, each with its folder and, as it needs them, "
+        "images, format, options, classes and frame",
+    )
     classes: Classes = Field(default_factory=Classes, description="which classes there are; see the keys below")
     on_invalid: Literal["error", "drop", "fix"] = Field(
         default="fix",
@@ -42,40 +64,69 @@ class Params(StageParams):
         "(by EXIF; 0: none are)",
     )
 
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Params:
+        if self.sources:
+            given = sorted(self.model_fields_set & {"format", "options", "images", "frame"})
+            if any(getattr(self, key) not in ("auto", "", {}) for key in given):
+                raise ValueError(f"with `sources`, {', '.join(given)} must be given for each of them")
+        return self
+
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
     from pipeline import files
-    from pipeline.labelling.import_steps import Policy
-    from pipeline.labelling.importing import import_folder
+    from pipeline.labelling import merging
+    from pipeline.labelling.fileset import FileSet
+    from pipeline.labelling.importing import ORIGINS, read_origins, warn_of_unlabelled
     from pipeline.ledger import Ledger
 
     ledger = Ledger()
-    policy = Policy(**{field.name: getattr(params, field.name) for field in fields(Policy)})
-    imported = import_folder(inputs["collect"], policy, ledger, context)
-    dataset = imported.dataset
+    tree = FileSet.scan(inputs["collect"] / "files")
+    origins = read_origins(inputs["collect"] / ORIGINS)
+    imported = merging.import_sources(tree, policies(params), ledger, context, origins)
+    dataset = imported[0].dataset
+    if params.sources:
+        dataset = merging.merge([part.dataset for part in imported], params.classes, ledger)
+    if params.sources or params.images:
+        for path in sorted(set(tree.photos) - set(dataset.images["path"]) - {entry.path for entry in ledger.entries}):
+            ledger.add("image", "dropped", "in_no_source", path=path)
+    warn_of_unlabelled(dataset, ledger, context)
     with context.progress("link images", len(dataset.images)) as advance:
         for path in dataset.images["path"]:
-            files.link(inputs["collect"] / "files" / path, out / "images" / path)
+            files.link(tree.photo(path), out / "images" / path)
             advance()
     dataset.save(out)
     ledger.write(out)
     splits = dataset.images["split"].value_counts()
     return {
         **dataset.counts(),
-        "format": imported.format,
-        "format_reason": imported.reason,
-        "boxes_read": imported.boxes_read,
-        "unlabelled": imported.unlabelled,
+        "format": ", ".join(dict.fromkeys(part.format for part in imported)),
+        "format_reason": "; ".join(part.reason for part in imported),
+        "boxes_read": len(dataset.boxes) + sum(entry.item == "box" and entry.action == "dropped" for entry in ledger.entries),
+        "unlabelled": sum(entry.reason == "no_label_file" for entry in ledger.entries),
         "background": int(len(dataset.images) - dataset.boxes["image"].nunique()),
         "splits": {name: int(splits[name]) for name in ("train", "val", "test") if name in splits},
         "ledger": ledger.counts(),
     }
 
 
+def policies(params: Params, **given: Any) -> list[Policy]:
+    """One a source; a key that a source has itself goes before the stage's, and what is `given` before both."""
+    from pipeline.labelling.import_steps import Policy
+
+    known = {field.name for field in fields(Policy)}
+    whole = {name: value for name, value in params if name in known}
+    if not params.sources:
+        return [Policy(**{**whole, **given})]
+    return [Policy(**{**whole, **dict(source), **given}) for source in params.sources]
+
+
 def preflight(params: Params, context: Context) -> None:
     """Refuse an unknown format, and options that a named format does not have."""
-    if params.format != "auto":
-        formats.options(params.format, params.options)
+    wishes: list[Params | Source] = [params, *params.sources]
+    for wish in wishes:
+        if wish.format != "auto":
+            formats.options(wish.format, wish.options)
 
 
 STAGE = Stage(

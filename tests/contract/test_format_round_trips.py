@@ -15,6 +15,12 @@ from PIL import Image
 from pipeline import formats
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError, PipelineError
+from pipeline.labelling.fileset import FileSet
+from pipeline.labelling.import_steps import Policy
+from pipeline.labelling.merging import import_sources
+from pipeline.ledger import Ledger
+from pipeline.paths import is_image
+from pipeline.stage import Context
 from tests.contract.test_formats import label
 from tests.labelling import Collected
 
@@ -85,6 +91,24 @@ def test_there_and_back(name: str, pictures: Path, dataset: Dataset) -> None:
         assert back_edges == pytest.approx(edges, abs=1e-6)
     if "class_order" in module.HOLDS:
         assert back.class_names == dataset.class_names
+
+
+SIZED = [name for name in formats.writable_names() if "sizes" in formats.load(name).HOLDS]
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_labels_alone_hold_everything_but_the_pixels(name: str, tmp_path: Path) -> None:
+    module = formats.load_writable(name)
+    rows = [{"path": "x/a.jpg", "width": 640, "height": 480}, {"path": "b.png", "width": 30, "height": 20}]
+    dataset = Dataset.from_rows(["cat", "dog"], rows, [(0, 1, 1.5, 2.25, 600, 470), (1, 0, 1, 2, 3, 4)])
+    module.write(dataset, None, tmp_path)
+    assert not any(is_image(path.name) for path in tmp_path.rglob("*"))
+    (back,) = import_sources(FileSet.scan(tmp_path), [Policy(format=name, has_images=False)], Ledger(), Context())
+    images = back.dataset.images[["width", "height"]].to_numpy().tolist()
+    assert sorted(images) == [[30, 20], [640, 480]]
+    edges, class_ids = back.dataset.edges_of(images.index([640, 480]))
+    assert [back.dataset.class_names[i] for i in class_ids] == ["dog"]
+    assert edges[0] == pytest.approx([1.5, 2.25, 600, 470], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["voc", "yolo"])

@@ -63,7 +63,7 @@ def test_an_image_that_collect_does_not_know_is_named(collected: Collected, line
 def test_origins_may_hold_any_text(tmp_path: Path) -> None:
     row = {"path": "a\u2028.jpg", "origin": "x\x85y", "hash": "0"}
     (tmp_path / "origins.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert read_origins(tmp_path) == {"a\u2028.jpg": row}
+    assert read_origins(tmp_path / "origins.jsonl") == {"a\u2028.jpg": row}
 
 
 def test_equal_input_gives_equal_bytes(collected: Collected, tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Labels of any format to another, without a workspace: read, check, write; and say what the new format cannot hold."""
+
+from __future__ import annotations
+
+import posixpath
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import formats
+from pipeline.dataset import Dataset
+from pipeline.errors import UsageError
+from pipeline.files import TEMPORARY_SUFFIX
+from pipeline.formats import Holdable
+from pipeline.labelling.fileset import FileSet
+from pipeline.labelling.import_steps import Policy
+from pipeline.labelling.merging import import_sources
+from pipeline.ledger import Ledger
+from pipeline.stage import Context
+
+_WORDS: dict[Holdable, str] = {
+    "splits": "which split an image belongs to",
+    "background": "images without boxes",
+    "class_order": "the classes' order",
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    Attributes:
+        format, reason: the format that was read, and why that one.
+        lost: what the data set says and the new format cannot hold, in words.
+    """
+
+    dataset: Dataset
+    format: str
+    reason: str
+    lost: tuple[str, ...]
+    ledger: Ledger
+
+
+def convert(source: Path, target: Path, to: str, policy: Policy, photo_root: Path | None, context: Context) -> Conversion:
+    """Read the labels in `source`, and the images there or below `photo_root`; write them, and the ledger, to a new folder.
+
+    `target` appears when it is complete. Images are hard-linked where the file system allows, else copied; with
+    `policy.has_images` False, only labels are written. A folder that all images share (`images/`) is not repeated in `target`.
+
+    Raises:
+        UsageError: `target` holds something already, or lies within what is read.
+        DataError, ParamsError: as `import_files`, and what the format refuses to hold.
+    """
+    module = formats.load_writable(to)
+    _refuse_target(target, source, photo_root)
+    ledger = Ledger()
+    (imported,) = import_sources(FileSet.scan(source, photo_root), [policy], ledger, context)
+    folder, dataset = _without_common_folder(imported.dataset)
+    working = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
+    shutil.rmtree(working, ignore_errors=True)  # of a conversion that was killed
+    with context.progress(f"write {to}", 1) as advance:
+        module.write(dataset, (photo_root or source) / folder if policy.has_images else None, working)
+        ledger.write(working)
+        if target.exists():
+            target.rmdir()
+        working.rename(target)
+        advance()
+    return Conversion(dataset, imported.format, imported.reason, tuple(_lost(dataset, module.HOLDS)), ledger)
+
+
+def _refuse_target(target: Path, source: Path, photo_root: Path | None) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists already.", "Choose a new folder; yours is left as it is.")
+    for folder in (source, photo_root):
+        if folder is not None and target.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{target} lies in {folder}, which is read.", "Choose a folder elsewhere.")
+
+
+def _without_common_folder(dataset: Dataset) -> tuple[str, Dataset]:
+    """The folder that all images share ("" for none), and the data set with paths from there."""
+    paths = dataset.images["path"]
+    folder = posixpath.commonpath([path.rpartition("/")[0] for path in paths])
+    start = len(folder) + 1 if folder else 0
+    return folder, Dataset(dataset.class_names, dataset.images.assign(path=paths.str[start:]), dataset.boxes)
+
+
+def _lost(dataset: Dataset, holds: frozenset[Holdable]) -> list[str]:
+    """What the data set has of each thing that the format cannot say."""
+    splits = dataset.images["split"].value_counts()
+    background = len(dataset.images) - dataset.boxes["image"].nunique()
+    unused = [name for name, count in dataset.boxes_per_class().items() if not count]
+    found: Mapping[Holdable, str] = {
+        "splits": ", ".join(f"{name} {splits[name]}" for name in ("train", "val", "test") if name in splits),
+        "background": f"{background} images without boxes" if background else "",
+        "class_order": f"classes without boxes: {', '.join(unused)}" if unused else "",
+    }
+    return [f"{_WORDS[what]} ({text})" for what, text in found.items() if text and what not in holds]
