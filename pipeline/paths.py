@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePosixPath
 
 # Controls, and what Unicode counts as the end of a line: a list with one name a line could not hold them.
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -18,7 +17,7 @@ def is_safe_relative(path: str) -> bool:
     # On Windows "D:x" is a file of another drive, and "a:x" a stream hidden behind the file "a".
     if _DRIVE.match(path) or (os.name == "nt" and ":" in path):
         return False
-    return ".." not in PurePosixPath(path).parts
+    return ".." not in path.split("/")
 
 
 def is_plain(path: str) -> bool:
@@ -28,9 +27,10 @@ def is_plain(path: str) -> bool:
     return not _CONTROL.search(path) and not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "webp", "tif", "tiff", "ppm", "pgm"})
 
 
 def is_image(path: str) -> bool:
     """Whether a file name has the suffix of an image, in any case."""
-    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+    stem, _, suffix = path.rpartition("/")[2].rpartition(".")
+    return bool(stem) and suffix.lower() in IMAGE_SUFFIXES

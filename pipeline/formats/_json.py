@@ -6,6 +6,7 @@ Nesting is bounded by the parsers themselves (orjson: 1,024 levels), and so are 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SNIFFED_FILES = 200
 """A tree with more JSON files than this has one an image, or a few thousand that mean something else: a sample tells."""
+_PIECE = 1 << 20
 _MARKS = b"\xef\xbb\xbf \t\r\n"
 
 
@@ -42,8 +44,23 @@ def parse_bytes(data: bytes, path: str) -> Any:
     except json.JSONDecodeError as error:
         where = path if re.search(r":\d+$", path) else f"{path}:{error.lineno}"
         raise DataError(f"{where}: malformed JSON ({error.msg})") from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: the text is not UTF-8", "Save the file as UTF-8.") from error
+    except (RecursionError, ValueError) as error:
         raise DataError(f"{path}: malformed JSON ({type(error).__name__})") from error
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether all of it is, in pieces: the text of a large file would take up to four times its size."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(data), _PIECE):
+            decoder.decode(data[start : start + _PIECE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _integer(digits: str) -> int | float:
