@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from pipeline.errors import DataError
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
 
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
 SAMPLE = 20
 """Label files that `detect` looks into."""
 
@@ -20,6 +23,11 @@ def spread(paths: Sequence[str], count: int = SAMPLE) -> list[str]:
     """At most `count` of the paths, evenly spread, so that one odd file or folder does not decide what all are taken for."""
     step = max(1, len(paths) / count)
     return [paths[int(number * step)] for number in range(min(count, len(paths)))]
+
+
+def brief(value: object) -> str:
+    """A value for a message: short, however long or deeply nested it is."""
+    return _brief.repr(value)
 
 
 def as_size(value: object) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SNIFFED_FILES = 200
 """A tree with more JSON files than this has one an image, or a few thousand that mean something else: a sample tells."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PIECE = 1 << 20
 _MARKS = b"\xef\xbb\xbf \t\r\n"
 
@@ -40,10 +41,15 @@ def parse_bytes(data: bytes, path: str) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(data, parse_int=_integer)
+        value = json.loads(data, parse_int=_integer)
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a character: no file could be written with it
+        return value
     except json.JSONDecodeError as error:
         where = path if re.search(r":\d+$", path) else f"{path}:{error.lineno}"
         raise DataError(f"{where}: malformed JSON ({error.msg})") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: malformed JSON (half of a surrogate pair)") from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: the text is not UTF-8", "Save the file as UTF-8.") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -126,11 +127,16 @@ def of_bitmap(text: str, origin: tuple[float, float] = (0.0, 0.0), is_compressed
         data = base64.b64decode(text, validate=False)
         if is_compressed:
             data = _inflate(data)
-        with PillowImage.open(BytesIO(data), formats=["PNG"]) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)  # its limit is lower than ours
+            picture = PillowImage.open(BytesIO(data), formats=["PNG"])
+        with picture:
             if picture.width * picture.height > MAX_BITMAP_PIXELS:
                 return None
             bounds = (picture.getchannel("A") if "A" in picture.getbands() else picture).getbbox()
     except (binascii.Error, zlib.error, ValueError, TypeError, AttributeError, OSError, SyntaxError, EOFError):
+        return None
+    except PillowImage.DecompressionBombError:
         return None
     if bounds is None:
         return None

@@ -26,7 +26,7 @@ import orjson
 from pipeline.errors import DataError
 from pipeline.files import write_bytes
 from pipeline.formats import Evidence, Holdable, Strength
-from pipeline.formats._common import as_size, link_images, spread
+from pipeline.formats._common import as_size, brief, link_images, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, is_utf8, parse_bytes
 from pipeline.formats._shapes import Box, of_coco_rle, of_flat
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, split_of_file
@@ -175,7 +175,7 @@ def _read_images(rows: Sequence[Row], path: str, labels: Labels, ledger: Ledger)
             one = _Image(-1, "")
         if not one.file_name:
             odd = _object(row)
-            detail = f"image {odd.get('id')!r:.80}: file_name {odd.get('file_name')!r:.80}"
+            detail = f"image {brief(odd.get('id'))}: file_name {brief(odd.get('file_name'))}"
             ledger.add("image", "dropped", "no_file_name", file=path, detail=detail)
         elif one.id in numbers:
             ledger.add("image", "dropped", "duplicate_id", path=one.file_name, file=path, detail=f"image id {one.id} is taken")
@@ -224,14 +224,14 @@ def _read_odd_annotation(
     if annotation.get("iscrowd"):
         reason = "crowd"
     elif image is None:
-        reason, detail = "unknown_image", f"image_id {annotation.get('image_id')!r:.80}"
+        reason, detail = "unknown_image", f"image_id {brief(annotation.get('image_id'))}"
     elif class_id is None:
-        reason, detail = "unknown_class", f"category_id {annotation.get('category_id')!r:.80}"
+        reason, detail = "unknown_class", f"category_id {brief(annotation.get('category_id'))}"
     else:
         box = _box(annotation.get("bbox"))
         if box is None:
             box, shape = _box_of_segmentation(annotation.get("segmentation"))
-        reason, detail = "malformed_box", f"bbox {annotation.get('bbox')!r:.120}"
+        reason, detail = "malformed_box", f"bbox {brief(annotation.get('bbox'))}"
     name = labels.images[image].label if image is not None else ""
     if box is None or image is None or class_id is None:
         ledger.add("box", "dropped", reason, path=name, file=path, detail=f"annotation {place} {detail}".strip())

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 HOLDS: frozenset[Holdable] = frozenset({"splits", "background", "sizes"})
 IMAGES = "JPEGImages"
 MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
-_LABELME = re.compile(rb"<(polygon|deleted)[\s>/]")
+_LABELME = re.compile(rb"<(pt|segm|imagesize|deleted)[\s>/]")
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -59,7 +59,7 @@ def detect(files: FileSet) -> Evidence | None:
 def _is_annotation(files: FileSet, path: str) -> bool:
     if root_tag(files, path) != "annotation":
         return False
-    data = files.read_bytes(path)
+    data = files.read_bytes(path).replace(b"\0", b"")
     return b"<bndbox" in data or not _LABELME.search(data)  # the old LabelMe tool's files have the same root
 
 

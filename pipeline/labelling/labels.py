@@ -158,17 +158,25 @@ class Labels:
 
         return np.frombuffer(self.rows, dtype=np.float64).reshape(-1, ROW) if self.rows else np.zeros((0, ROW))
 
-    def sort_classes(self) -> None:
-        """Bring the classes into alphabetical order, for formats that have none of their own."""
+    def sort_classes(self, first: Sequence[str] = ()) -> None:
+        """Bring the classes into alphabetical order, for formats that have none of their own.
+
+        Args:
+            first: names that come before, in their order, also those that no box has.
+        """
         import numpy as np
 
-        order = sorted(self.class_names)
-        position = np.array([order.index(name) for name in self.class_names], dtype=np.float64)
+        for name in first:
+            self.class_id(name)
+        leading = list(dict.fromkeys(first))
+        order = [*leading, *sorted(set(self.class_names) - set(leading))]
+        number_of = {name: number for number, name in enumerate(order)}
+        position = np.array([number_of[name] for name in self.class_names], dtype=np.float64)
         table = self.table()
         if len(table):
             table[:, 1] = position[table[:, 1].astype(np.int64)]
         self.class_names = order
-        self._class_ids = {name: number for number, name in enumerate(order)}
+        self._class_ids = number_of
 
 
 def split_of_folder(path: str) -> str:
