@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -28,6 +28,8 @@ from pipeline.ledger import Action, Ledger
 from pipeline.stage import Context
 
 HEADERS_AT_ONCE = 256
+UNDECIDED_KEPT = 20
+"""Photos of an undecided frame whose boxes are kept in the other one too, to be shown."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Import:
         self.policy, self.ledger, self.context = policy, ledger, context
         self.labelled = {number for number in found.photo_of if number >= 0}
         self.dropped: dict[int, str] = {}
+        self.undecided: dict[int, Boxes] = {}
 
     def drop_photo(self, number: int, reason: str, detail: str = "", file: str = "", line: int = 0) -> None:
         if number not in self.dropped:
@@ -182,6 +185,11 @@ def to_upright(work: Import, rows: Rows, headers: Sequence[Header | None]) -> Ro
     position = np.full(len(work.labels.images), -1)
     position[records] = np.arange(len(records))
     boxes = frames.to_upright(rows.boxes, position[rows.record], decided, of_record, work.labels.normalised)
+    if undecided:
+        stored = [replace(frame, stored=True) if frame.note == "frame_undecided" else frame for frame in decided]
+        others = frames.to_upright(rows.boxes, position[rows.record], stored, of_record, work.labels.normalised)
+        photos = [photo_of[record] for record, frame in zip(records, decided, strict=True) if frame.note == "frame_undecided"]
+        work.undecided = {number: others[rows.photo == number] for number in dict.fromkeys(photos[:UNDECIDED_KEPT])}
     return Rows(rows.record, rows.photo, rows.class_id, rows.place, boxes)
 
 

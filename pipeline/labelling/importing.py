@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import formats
+from pipeline.boxes import Boxes
 from pipeline.dataset import Dataset
 from pipeline.errors import ArtifactError, DataError
 from pipeline.images import Header
@@ -60,11 +61,13 @@ class Imported:
 
     Attributes:
         format, reason: which reader, and why that one.
+        undecided: photos of which nothing says in which frame they were labelled, and their boxes (N, 4) in the other one.
     """
 
     dataset: Dataset
     format: str
     reason: str
+    undecided: Mapping[str, Boxes]
 
 
 def import_files(
@@ -101,7 +104,8 @@ def import_files(
     rows = to_upright(work, rows, headers)
     rows = check_boxes(work, rows, headers)
     _refuse_defects(work, rows, ledger.entries[before:])
-    return Imported(_assemble(work, rows, names, headers, origins), name, reason)
+    undecided = {work.found.photos[number]: boxes for number, boxes in work.undecided.items()}
+    return Imported(_assemble(work, rows, names, headers, origins), name, reason, undecided)
 
 
 def _without_images(files: FileSet) -> str:

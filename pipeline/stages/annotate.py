@@ -77,6 +77,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     from pipeline import files
     from pipeline.labelling import merging
     from pipeline.labelling.fileset import FileSet
+    from pipeline.labelling.frame_pictures import draw_frames
     from pipeline.labelling.importing import ORIGINS, read_origins, warn_of_unlabelled
     from pipeline.ledger import Ledger
 
@@ -95,6 +96,9 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
         for path in dataset.images["path"]:
             files.link(tree.photo(path), out / "images" / path)
             advance()
+    undecided = {path: boxes for part in imported for path, boxes in part.undecided.items()}
+    if undecided:
+        draw_frames(dataset, undecided, tree, out)
     dataset.save(out)
     ledger.write(out)
     splits = dataset.images["split"].value_counts()

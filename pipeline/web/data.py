@@ -20,6 +20,8 @@ JSON = dict[str, Any]
 
 SAMPLES = 8
 SHEET = "contact_sheet.jpg"
+FRAMES = "frames.jpg"
+FRAMES_ALT = "Photos turned by EXIF, each with its boxes as if drawn upright, and as if drawn on the stored pixels"
 DATA_STAGES = ("collect", "annotate", "preprocess", "split", "augment")
 ACTIONS = ("dropped", "clipped", "fixed", "converted", "kept")
 EXAMPLES = 3
@@ -42,6 +44,7 @@ def part(artifacts: Mapping[str, Artifact]) -> JSON:
         "sizes": _sizes(split) if split else None,
         "samples": _samples(artifacts["split"], split) if split else [],
         "leakage": leakage(artifacts) if split else None,
+        "frames": pictures.sheet(artifacts["annotate"].folder / FRAMES, FRAMES_ALT),
         "ledger": ledger(artifacts),
         "augment": _augment(artifacts["augment"]),
     }

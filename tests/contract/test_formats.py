@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import formats
 from pipeline.errors import DataError, PipelineError
+from pipeline.images import read_header
 from pipeline.labelling.fileset import FileSet
 from tests.label_writers import Box, LabelWriter
 from tests.labelling import Collected
@@ -314,4 +315,5 @@ def test_exif_in_the_stored_frame(shared_data: Path, collected: Collected) -> No
     assert turned == pytest.approx([800 - plain[3], plain[0], 800 - plain[1], plain[2]], abs=1e-5)
     undecided = collected.run()
     assert undecided.reasons() == {"image kept: frame_undecided": 2}
+    assert read_header(undecided.folder / "frames.jpg").width > 800, "both frames of both photos, side by side"
     assert "annotate.frame" in undecided.warnings[0]

@@ -24,13 +24,22 @@ def test_the_file_is_valid_and_has_every_section() -> None:
     assert set(written) == {"seed", "device", "workers", *stages}
 
 
-def test_the_reference_is_up_to_date_and_describes_every_key() -> None:
-    spec = importlib.util.spec_from_file_location("params_reference", ROOT / "scripts" / "params_reference.py")
+def made_page(script: str) -> str:
+    """What a script in scripts/ makes of the code as it is."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    text = module.page()
+    return str(module.page())
+
+
+def test_the_page_of_formats_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "formats.md").read_text(encoding="utf-8") == made_page("formats_reference")
+
+
+def test_the_reference_is_up_to_date_and_describes_every_key() -> None:
+    text = made_page("params_reference")
     assert (ROOT / "docs" / "params.md").read_text(encoding="utf-8") == text, "run scripts/params_reference.py"
     assert [line for line in text.splitlines() if line.startswith("| `") and line.endswith("|  |")] == []
 
