@@ -151,7 +151,12 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     predict = add("predict", commands.predict, "try the model on photos: pictures with boxes, and JSON")
     predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="images, or folders of images")
     predict.add_argument("--model", metavar="MODEL", help="train@vN (default: the latest), or a .pt, .onnx or .tflite file")
-    predict.add_argument("--confidence", type=float, help="0 to 1; default: the threshold of evaluate, else 0.25")
+    predict.add_argument(
+        "--confidence",
+        type=float,
+        help="0 to 1; default: the threshold that the newest evaluate of this model used (its best mean F1, or "
+        "evaluate.confidence); for a file, or without one, 0.25",
+    )
     predict.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     predict.add_argument("--device", default="auto", help="auto, cpu, mps, cuda")
     convert = add("convert", commands.convert, "labels of one format to another; needs no project")

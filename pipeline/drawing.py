@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from pipeline import fonts
 from pipeline.boxes import Boxes
 from pipeline.detections import Image
 
@@ -38,6 +39,8 @@ PAPER: Colour = (248, 249, 250)
 MUTED: Colour = (110, 117, 125)
 GAP = 12
 CAPTION_HEIGHT = 24
+BASELINE = "ls"
+"""Pillow's anchor at the left end of the base line, on which the letters of all fonts stand alike."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def draw_boxes(
     """
     height, width = image.shape[:2]
     line = max(2, round(min(height, width) / 250))
-    font = _font(max(11, round(min(height, width) / 36)))
+    text_height = max(11, round(min(height, width) / 36))
     canvas = PillowImage.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     # Large boxes first, so that a small one inside stays visible; all labels after all boxes, so that no line crosses a label.
@@ -79,10 +82,11 @@ def draw_boxes(
         colour = colour_of(int(class_ids[i]))
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
     for i in order if labels else ():
-        text = class_names[int(class_ids[i])]
+        class_id = int(class_ids[i])
+        text = fonts.legible(class_names[class_id], f"class {class_id}")
         if scores is not None:
             text += f" {scores[i]:.2f}"
-        _label(draw, boxes[i].tolist(), text, colour_of(int(class_ids[i])), font, (width, height))
+        _label(draw, boxes[i].tolist(), text, colour_of(class_id), _font(text, text_height), (width, height))
     return np.asarray(canvas).copy()
 
 
@@ -91,7 +95,7 @@ def _label(
     box: list[float],
     text: str,
     colour: Colour,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
 ) -> None:
     """The name on the class's colour: above the box, or inside at its top where there is no room above."""
@@ -108,9 +112,14 @@ def _luminance(colour: Colour) -> float:
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
+def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """The first font that has all letters of a legible text, `size` px high."""
+    return _load_font(fonts.file_for(text) or fonts.installed()[fonts.FIRST], size)
+
+
 @lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size, index=getattr(path, "face_index", 0))
 
 
 def shrink(image: Image, boxes: Boxes, width: int, height: int) -> tuple[Image, Boxes]:
@@ -141,33 +150,37 @@ def contact_sheet(
     cell_width, cell_height = tile_width + GAP, tile_height + CAPTION_HEIGHT + GAP
     sheet = PillowImage.new("RGB", (GAP + columns * cell_width, head + rows * cell_height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 14), title, fill=INK, font=_font(20))
-    _legend(draw, legend, x=GAP + draw.textlength(title, font=_font(20)) + 24, width=sheet.width)
+    font = _font(title, 20)
+    draw.text((GAP, 33), title, fill=INK, font=font, anchor=BASELINE)
+    _legend(draw, legend, x=GAP + draw.textlength(title, font=font) + 24, width=sheet.width)
     for number, tile in enumerate(tiles):
         x, y = GAP + number % columns * cell_width, head + number // columns * cell_height
         image_height, image_width = tile.image.shape[:2]
         sheet.paste(PillowImage.fromarray(tile.image), (x + (tile_width - image_width) // 2, y + tile_height - image_height))
-        draw.text((x, y + tile_height + 5), _shortened(draw, tile.caption, tile_width), fill=MUTED, font=_font(13))
+        caption = fonts.legible(tile.caption)
+        font = _font(caption, 13)
+        shown = _shortened(draw, caption, font, tile_width)
+        draw.text((x, y + tile_height + 17), shown, fill=MUTED, font=font, anchor=BASELINE)
     return np.asarray(sheet).copy()
 
 
 def _legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[str, Colour]], x: float, width: int) -> None:
-    font = _font(15)
     for number, (name, colour) in enumerate(entries):
-        needed = 20 + draw.textlength(name, font=font) + 18
+        name = fonts.legible(name)
         rest = f"and {len(entries) - number} more"
+        font, plain = _font(name, 15), _font(rest, 15)
+        needed = 20 + draw.textlength(name, font=font) + 18
         is_last = number == len(entries) - 1
-        if x + needed + (0 if is_last else draw.textlength(rest, font=font)) > width - GAP:
-            draw.text((x, 18), rest, fill=MUTED, font=font)
+        if x + needed + (0 if is_last else draw.textlength(rest, font=plain)) > width - GAP:
+            draw.text((x, 32), rest, fill=MUTED, font=plain, anchor=BASELINE)
             return
         draw.rectangle((x, 19, x + 13, 32), fill=colour)
-        draw.text((x + 20, 18), name, fill=INK, font=font)
+        draw.text((x + 20, 32), name, fill=INK, font=font, anchor=BASELINE)
         x += needed
 
 
-def _shortened(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The text, with its middle left out where it is wider than `width` px: the end of a file name tells most."""
-    font = _font(13)
     if draw.textlength(text, font=font) <= width:
         return text
     keep = len(text) - 1

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline import boxes as geometry
 from pipeline.detections import Detections, Image
+from pipeline.errors import TrainingError
 
 Batch = NDArray[np.float32]
 """(B, 3, H, W) float32, RGB, 0 to 1."""
@@ -260,12 +261,21 @@ class Detector:
         return to_batch([box.apply(image) for box, image in zip(letterboxes, images, strict=True)]), letterboxes
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        """(B, 3, H, W) → (B, 4 + classes, anchors)."""
-        missing = self.batch - len(batch) if self.fixed_batch else 0
-        if missing <= 0:
-            return self._forward(batch)
-        filled = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), dtype=np.float32)])
-        return self._forward(filled)[: len(batch)]
+        """(B, 3, H, W) → (B, 4 + classes, anchors).
+
+        Raises:
+            TrainingError: the network answers in another form, as models for other tasks or with built-in suppression do.
+        """
+        missing = max(0, self.batch - len(batch)) if self.fixed_batch else 0
+        filled = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), dtype=np.float32)]) if missing else batch
+        raw = self._forward(filled)
+        if raw.ndim != 3 or raw.shape[1] != 4 + len(self.class_names):
+            raise TrainingError(
+                f"The model's output is {raw.shape}, and not (images, {4 + len(self.class_names)}, boxes) as that of a detector "
+                f"of {len(self.class_names)} classes.",
+                "Only detectors without built-in suppression can be run; export the checkpoint with this pipeline.",
+            )
+        return raw[: len(batch)]
 
     def postprocess(self, raw: NDArray[np.float32], letterboxes: Sequence[Letterbox]) -> list[Detections]:
         """Suppress duplicates and map the boxes back to their images."""

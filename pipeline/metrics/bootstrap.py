@@ -56,8 +56,8 @@ class Intervals:
     groups: int
 
 
-def intervals(matches: Matches, group_ids: pd.Series, resamples: int, seed: int) -> Intervals:
-    """Bootstrap mAP50-95 and mAP50.
+def intervals(matches: Matches, group_ids: pd.Series, resamples: int, seed: int) -> Intervals | None:
+    """Bootstrap mAP50-95 and mAP50; None where no resample holds a box.
 
     Args:
         group_ids: one per image; images of one group are drawn together.
@@ -72,6 +72,8 @@ def intervals(matches: Matches, group_ids: pd.Series, resamples: int, seed: int)
     ap = average_precision(matches, draws[:, unit])
     # A resample can miss every box (one group holds them all): no mAP then, and nothing to learn from it.
     ap = ap[~np.isnan(ap).all(axis=(1, 2))]
+    if not len(ap):
+        return None
     return Intervals(
         map50_95=corrected_percentiles(np.nanmean(ap, axis=(1, 2)), float(np.nanmean(whole))),
         map50=corrected_percentiles(np.nanmean(ap[:, :, 0], axis=1), float(np.nanmean(whole[:, :, 0]))),

@@ -38,7 +38,7 @@ class Evaluation:
         chosen: how it was chosen, in words.
         per_class: counts at it.
         confusion: see `curves.confusion_matrix`.
-        intervals: None without bootstrap.
+        intervals: None without bootstrap, or where no resample holds a box.
     """
 
     coco: coco.CocoResult
@@ -125,11 +125,10 @@ def write(found: Evaluation, dataset: Dataset, detections: list[Detections], cla
     _write_csv(image_table(found, dataset), out / "per_image.csv")
     with files.atomic_path(out / "detections.parquet") as temporary:
         prediction.as_table(dataset, detections, class_map).to_parquet(temporary, index=False, compression="zstd")
-    classes = np.flatnonzero(curves.present(found.matches))
+    present = {int(k): names[k] for k in np.flatnonzero(curves.present(found.matches))}
+    f1 = found.by_confidence.f1[list(present)]
     pictures.pr_curve(out / "pr_curve.png", found.coco)
-    pictures.f1_curve(
-        out / "f1_curve.png", [names[k] for k in classes], found.by_confidence.f1[classes], found.confidence, found.chosen
-    )
+    pictures.f1_curve(out / "f1_curve.png", present, f1, found.confidence, found.chosen)
     pictures.confusion_matrix(out / "confusion_matrix.png", names, found.confusion, found.confidence)
 
 

@@ -6,8 +6,8 @@ without pyplot, hence without a window system, a global state, or a back end to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline import files, fonts
 from pipeline.metrics.coco import RECALLS, CocoResult
 from pipeline.metrics.curves import CONFIDENCES, best_confidence
 
@@ -29,12 +29,20 @@ _MOST_WITH_SHARES, _MOST_WITH_NUMBERS, _MOST_TICKS = 11, 30, 130
 Floats = NDArray[np.float64]
 
 
-def style() -> AbstractContextManager[None]:
+@contextmanager
+def style() -> Iterator[None]:
     """matplotlib's settings for this project's pictures, as a context manager."""
-    import matplotlib
+    with fonts.silent():
+        import matplotlib
 
-    settings: dict[str, Any] = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so pictures are the same on every machine
+        with matplotlib.rc_context(_settings()):
+            yield
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "font.family": list(fonts.installed()),
+        "text.parse_math": False,  # a "$" in a class name is a dollar, and no formula
         "font.size": 10,
         "text.color": INK,
         "axes.edgecolor": FAINT,
@@ -58,8 +66,6 @@ def style() -> AbstractContextManager[None]:
         "figure.facecolor": "white",
         "savefig.dpi": 160,
     }
-    context: AbstractContextManager[None] = matplotlib.rc_context(settings)
-    return context
 
 
 def save(figure: Any, path: Path) -> None:
@@ -74,8 +80,9 @@ def subtitle(axes: Any, text: str) -> None:
     axes.annotate(text, **place, color=MUTED, fontsize=9.5, va="bottom", linespacing=1.4)
 
 
-def shorten(name: str) -> str:
-    """A class name that fits beside an axis."""
+def label_of(name: str, class_id: int) -> str:
+    """A class name that fits beside an axis; its number where no font has its letters."""
+    name = fonts.legible(name, f"class {class_id}")
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
@@ -98,7 +105,7 @@ def pr_curve(path: Path, result: CocoResult) -> None:
     """Precision against recall at IoU 0.5: a thin line per class, a bold one for their mean. The area under a line is its
     AP50."""
     lines = [
-        Line(row.ap50, f"{row.ap50:.3f}  {shorten(row.name)}", result.precision50[k])
+        Line(row.ap50, f"{row.ap50:.3f}  {label_of(row.name, k)}", result.precision50[k])
         for k, row in enumerate(result.per_class)
         if row.ap50 is not None
     ]
@@ -111,19 +118,19 @@ def pr_curve(path: Path, result: CocoResult) -> None:
         save(figure, path)
 
 
-def f1_curve(path: Path, names: Sequence[str], f1: Floats, confidence: float, chosen: str) -> None:
+def f1_curve(path: Path, names: Mapping[int, str], f1: Floats, confidence: float, chosen: str) -> None:
     """F1 against the confidence threshold, with the threshold in use marked.
 
     Args:
-        names: the classes that have boxes.
-        f1: (classes, len(CONFIDENCES)).
+        names: class id → name of the classes that have boxes.
+        f1: (classes, len(CONFIDENCES)), in the order of `names`.
         chosen: why the threshold is what it is, for the picture.
     """
     mean = np.asarray(f1.mean(axis=0))
     at = mean[np.abs(CONFIDENCES - confidence).argmin()]
     lines = [
-        Line(float(y.max()), f"{y.max():.3f} at {best_confidence(y):.2f}  {shorten(name)}", y)
-        for name, y in zip(names, f1, strict=True)
+        Line(float(y.max()), f"{y.max():.3f} at {best_confidence(y):.2f}  {label_of(name, k)}", y)
+        for (k, name), y in zip(names.items(), f1, strict=True)
     ]
     mean_label = f"{mean.max():.3f} at {best_confidence(mean):.2f}  mean of {len(lines)} classes"
     with style():
@@ -190,7 +197,8 @@ def confusion_matrix(path: Path, names: Sequence[str], matrix: NDArray[np.int64]
         axes.set(xlabel="detected as", ylabel="labelled as")
         step = max(1, int(np.ceil(n / _MOST_TICKS)))
         size = float(np.clip(cell * 34, 5.5, 10))
-        _label_ticks(axes, [*map(shorten, names), "missed"], [*map(shorten, names), "nothing"], step, size)
+        labels = [label_of(name, k) for k, name in enumerate(names)]
+        _label_ticks(axes, [*labels, "missed"], [*labels, "nothing"], step, size)
         axes.grid(False)
         axes.spines[:].set_visible(False)
         for edge in (axes.axhline, axes.axvline):

@@ -18,6 +18,7 @@ from pipeline.boxes import Boxes, area, as_boxes
 from pipeline.dataset import EDGES, Dataset
 from pipeline.detections import Image
 from pipeline.drawing import Tile, colour_of, contact_sheet, draw_boxes, shrink
+from pipeline.fonts import legible
 from pipeline.ledger import Ledger
 from pipeline.parallel import imap_images
 from pipeline.pixels.augmentation import albumentations, augment
@@ -199,5 +200,5 @@ def _sheet(output: Dataset, jobs: Sequence[_Job], rows: dict[str, Row], out: Pat
             tiles.append(Tile(drawn, caption))
     title = f"Training images{', each beside its augmented copies' if copies_shown else ''}"
     present = np.unique(output.boxes["class_id"].to_numpy()).tolist()
-    legend = [(output.class_names[i], colour_of(i)) for i in present]
+    legend = [(legible(output.class_names[i], f"class {i}"), colour_of(i)) for i in present]
     return contact_sheet(tiles, SHEET_COLUMNS, TILE_WIDTH, tile_height, title, legend)

@@ -11,6 +11,8 @@ A runtime module has:
                                                                hardware and systems, not for packages: those are `REQUIRES`
     def leave_instructions(weights, out, options) -> str       optional: put in `out` what a machine that can make it needs
     def machine_key() -> str                                   optional: what of this machine the artifact depends on
+    def place(device) -> str                                   optional: the device that "auto", "cuda" … mean for it; raises
+                                                               UsageError, before anything is trained, where it cannot run there
 
 A runtime is judged by what its `Detector` returns. numpy, OpenCV and everything heavier are imported inside the functions: params
 are checked against these modules on every command.
@@ -161,13 +163,13 @@ def module(name: str) -> ModuleType:
 
 
 def for_file(path: Path) -> ModuleType:
-    """The runtime that runs a model file.
+    """The runtime that runs a model file; of two suffixes that fit (`.onnx`, `.opencv.onnx`), the longer one counts.
 
     Raises:
         UsageError: the suffix belongs to no runtime.
     """
     by_suffix = {module(name).SUFFIX: name for name in names()}
-    suffix = next((suffix for suffix in by_suffix if path.name.endswith(suffix)), None)
+    suffix = max((suffix for suffix in by_suffix if path.name.lower().endswith(suffix)), key=len, default=None)
     if suffix is None:
         raise UsageError(f"{path}: no runtime runs such a file.", f"Known: {', '.join(sorted(by_suffix))}.")
     return module(by_suffix[suffix])
@@ -191,6 +193,13 @@ def unavailable(name: str) -> str:
     """Why this machine cannot make a format, "" when it can."""
     ask = getattr(module(name), "unavailable", None)
     return str(ask()) if ask else ""
+
+
+def require_device(name: str, device: str) -> None:
+    """Raise UsageError when a runtime cannot run on the device that was asked for."""
+    ask = getattr(module(name), "place", None)
+    if ask:
+        ask(device)
 
 
 def require(name: str, *purposes: Literal["load", "export"]) -> None:

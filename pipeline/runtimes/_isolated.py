@@ -34,9 +34,9 @@ def isolated(what: str, function: Callable[..., Result], *arguments: object) -> 
         ExportError: anything else went wrong; shows the end of the exporter's output.
     """
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="yolo-pipeline-") as folder:
+    receiver, sender = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="yolo-pipeline-") as folder, receiver:
         log = Path(folder) / "log.txt"
-        receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_child, args=(sender, log, function, arguments), daemon=True)
         process.start()
         sender.close()

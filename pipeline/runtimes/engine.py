@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import files, machine
+from pipeline import devices, files, machine
 from pipeline.errors import ExportError, TrainingError, UsageError
 from pipeline.runtimes import ExportOptions, LoadOptions, Requires, onnx
 
@@ -37,7 +38,24 @@ def unavailable() -> str:
 
 def machine_key() -> str:
     """An engine is of use to one GPU model and one TensorRT version only."""
-    return unavailable() or f"{machine.gpu_names()[0]}, TensorRT {machine.version_of('tensorrt')}"
+    return unavailable() or f"{machine.gpu_names()[0]}, TensorRT {_installed_version()}"
+
+
+def _installed_version() -> str:
+    """TensorRT's, without importing it: its distribution is named after the CUDA version that it is built for."""
+    names = ("tensorrt-cu13", "tensorrt-cu12", "tensorrt")
+    return next((version for version in map(machine.version_of, names) if version), "")
+
+
+def place(device: str) -> str:
+    """The GPU that a device means here: "cuda:<n>".
+
+    Raises:
+        UsageError: it is no NVIDIA GPU, there is none, or PyTorch cannot use it.
+    """
+    if device in ("cpu", "mps"):
+        raise UsageError(f"A TensorRT engine needs an NVIDIA GPU, and the device is '{device}'.", "Set `device: auto`.")
+    return devices.pick("cuda" if device == "auto" else device)
 
 
 def export(weights: Path, out: Path, options: ExportOptions) -> Path:
@@ -56,35 +74,37 @@ def leave_instructions(weights: Path, out: Path, options: ExportOptions) -> str:
     files.write_text(
         out / INSTRUCTIONS,
         "A TensorRT engine runs only on the GPU model and the TensorRT version that built it.\n"
-        f"So copy {source.name} ({options.precision}) to the machine that will run it, and there, in its folder:\n\n"
-        '    pip install -c scripts/constraints.txt -e ".[tensorrt]"\n'
+        f"So copy {source.name} ({options.precision}) to the machine that will run it. There, in the pipeline's repository:\n\n"
+        '    pip install -c scripts/constraints.txt -e ".[train,onnx,tensorrt]"\n\n'
+        f"and then in the folder of {source.name}:\n\n"
         f"    {command}\n\n"
         f"This writes {weights.stem}{SUFFIX} and, beside it, a .json with the GPU and the version it is bound to.\n",
     )
     return f"{INSTRUCTIONS} has the command that builds it from {source.name} on the GPU machine"
 
 
-def build(onnx_file: Path | str, engine_file: Path | str, device: str = "cuda:0") -> Path:
+def build(onnx_file: Path | str, engine_file: Path | str, device: str = "auto") -> Path:
     """Compile an ONNX file that `onnx.export` wrote; takes minutes.
 
     Args:
-        device: the GPU to build for.
+        device: the GPU to build for, "auto" for the first.
 
     Raises:
+        UsageError: there is no such GPU.
         ExportError: TensorRT cannot parse the network or build the engine.
     """
+    gpu = place(device)
     import tensorrt as trt
     import torch
 
     source, target = Path(onnx_file), Path(engine_file)
-    binding = {"gpu": torch.cuda.get_device_name(device), "tensorrt": trt.__version__, **_describe(source)}
-    logger = trt.Logger(trt.Logger.WARNING)
-    builder = trt.Builder(logger)
-    # Since TensorRT 11 all networks are strongly typed, and the flag is gone.
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if flag is None else 1 << int(flag))
-    parser = trt.OnnxParser(network, logger)
-    with torch.cuda.device(device):
+    binding = {"gpu": torch.cuda.get_device_name(gpu), "tensorrt": trt.__version__, **_describe(source)}
+    with torch.cuda.device(gpu):
+        builder = trt.Builder(_logger())
+        # Needed up to TensorRT 10; since 11 all networks are strongly typed.
+        flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        network = builder.create_network(0 if flag is None else 1 << int(flag))
+        parser = trt.OnnxParser(network, _logger())
         if not parser.parse_from_file(str(source)):
             problems = [str(parser.get_error(number)) for number in range(parser.num_errors)]
             raise ExportError(f"TensorRT {trt.__version__} cannot parse {source}.", problems=problems)
@@ -99,6 +119,14 @@ def build(onnx_file: Path | str, engine_file: Path | str, device: str = "cuda:0"
     files.write_text(_sidecar(target), json.dumps(binding, indent=1, ensure_ascii=False) + "\n")
     files.write_bytes(target, bytes(serialized))
     return target
+
+
+@lru_cache(maxsize=1)
+def _logger() -> Any:
+    """One for the life of the process: builders, runtimes and engines keep using it, and do not keep it alive."""
+    import tensorrt as trt
+
+    return trt.Logger(trt.Logger.WARNING)
 
 
 def _profile(builder: Any, source: Any, description: dict[str, Any]) -> Any:
@@ -134,14 +162,14 @@ def check_binding(engine_file: Path, gpu: str, tensorrt: str) -> dict[str, Any]:
     rebuild = f"Build it again here; {INSTRUCTIONS} beside the exported ONNX has the command."
     try:
         binding: dict[str, Any] = json.loads(_sidecar(engine_file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        built_for, built_by, *_ = (binding[key] for key in ("gpu", "tensorrt", "class_names", "imgsz", "batch"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{engine_file} has no readable {_sidecar(engine_file).name} beside it, so nothing says which GPU it is for.", rebuild
         ) from error
-    if (binding["gpu"], binding["tensorrt"]) != (gpu, tensorrt):
+    if (built_for, built_by) != (gpu, tensorrt):
         raise TrainingError(
-            f"{engine_file} was built for {binding['gpu']} by TensorRT {binding['tensorrt']}; "
-            f"this machine has {gpu} and TensorRT {tensorrt}.",
+            f"{engine_file} was built for {built_for} by TensorRT {built_by}; this machine has {gpu} and TensorRT {tensorrt}.",
             rebuild,
         )
     return binding
@@ -151,35 +179,35 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     """A detector from an engine that `build` wrote on a machine like this one.
 
     Args:
-        device: "auto", "cuda" or "cuda:0"; there is no other.
+        device: see `place`.
 
     Raises:
         UsageError: no NVIDIA GPU, or a device that is none.
         TrainingError: built for another GPU or TensorRT version.
     """
-    reason = unavailable()
-    if reason or device in ("cpu", "mps"):
-        raise UsageError(f"{path} needs an NVIDIA GPU: {reason or f'device is {device}'}.", "Use the ONNX model instead.")
+    if reason := unavailable():
+        raise UsageError(f"{path} needs an NVIDIA GPU: {reason}.", "Use the ONNX model instead.")
+    gpu = place(device)
     import tensorrt as trt
     import torch
 
     from pipeline.inference import Detector
 
     options = options or LoadOptions()
-    place = torch.device("cuda:0" if device in ("auto", "cuda") else device)
-    binding = check_binding(path, torch.cuda.get_device_name(place), trt.__version__)
-    with torch.cuda.device(place):
-        engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(path.read_bytes())
-    if engine is None:
-        raise TrainingError(f"TensorRT {trt.__version__} cannot load {path}; the file is damaged.")
+    binding = check_binding(path, torch.cuda.get_device_name(gpu), trt.__version__)
+    with torch.cuda.device(gpu):  # an engine and its context belong to the GPU that is current when they are made
+        engine = trt.Runtime(_logger()).deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise TrainingError(f"TensorRT {trt.__version__} cannot load {path}; the file is damaged.")
+        forward = _forward(engine, torch.device(gpu))
     height, width = binding["imgsz"]
     fixed = -1 not in tuple(engine.get_tensor_shape(engine.get_tensor_name(0)))
     return Detector(
-        _forward(engine, place),
+        forward,
         binding["class_names"],
         (height, width),
         "engine",
-        device=str(place),
+        device=gpu,
         thresholds=options.thresholds,
         batch=binding["batch"],
         fixed_batch=fixed,
@@ -187,19 +215,19 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     )
 
 
-def _forward(engine: Any, place: Any) -> Callable[[Batch], NDArray[np.float32]]:
+def _forward(engine: Any, gpu: Any) -> Callable[[Batch], NDArray[np.float32]]:
     """Inference through torch's CUDA memory: torch is here anyway, and no second allocator is needed."""
     import torch
 
     context = engine.create_execution_context()
     source, result = (engine.get_tensor_name(number) for number in range(2))
-    stream = torch.cuda.Stream(place)
+    stream = torch.cuda.Stream(gpu)
 
     def forward(batch: Batch) -> NDArray[np.float32]:
-        with torch.cuda.device(place), torch.cuda.stream(stream):
-            inputs = torch.from_numpy(batch).to(place)
+        with torch.cuda.device(gpu), torch.cuda.stream(stream):
+            inputs = torch.from_numpy(batch).to(gpu)
             context.set_input_shape(source, tuple(inputs.shape))
-            outputs = torch.empty(tuple(context.get_tensor_shape(result)), dtype=torch.float32, device=place)
+            outputs = torch.empty(tuple(context.get_tensor_shape(result)), dtype=torch.float32, device=gpu)
             context.set_tensor_address(source, inputs.data_ptr())
             context.set_tensor_address(result, outputs.data_ptr())
             if not context.execute_async_v3(stream.cuda_stream):

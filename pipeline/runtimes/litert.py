@@ -2,7 +2,7 @@
 
 There is no fp16 file: phones' GPU delegates run the fp32 file in half precision. `int8` is static (weights and activations, float
 input and output), `w8a32` quantizes the weights only and needs no calibration. The converter (litert-torch) is heavy and exists
-for Linux on x86-64 and for macOS; running a file needs ai-edge-litert alone.
+for Linux on x86-64 and for macOS on Apple's processors; running a file needs ai-edge-litert alone.
 
 Input (B, 3, H, W), or (B, H, W, 3) from older converters; boxes come out relative to the input's size.
 """
@@ -14,10 +14,11 @@ import os
 import platform
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline import machine
 from pipeline.errors import TrainingError
@@ -41,9 +42,10 @@ _LAST_CONVOLUTIONS = r"Detect_\d+/[\w.]*Sequential_\d+/[\w.]*Conv2d_2;"
 
 def unavailable() -> str:
     """Why this machine cannot convert; "" when it can."""
-    if sys.platform == "darwin" or (sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")):
+    if (sys.platform, platform.machine()) in (("linux", "x86_64"), ("darwin", "arm64")):
         return ""
-    return f"the LiteRT converter exists for Linux on x86-64 and for macOS, not for {platform.system()} on {platform.machine()}"
+    here = f"{platform.system()} on {platform.machine()}"
+    return f"the LiteRT converter exists for Linux on x86-64 and for macOS on Apple's processors, not for {here}"
 
 
 def machine_key() -> str:
@@ -104,7 +106,7 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     from pipeline.inference import Detector
 
     options = options or LoadOptions()
-    metadata = _metadata(path)
+    class_names = _class_names(path)
     try:
         with _quiet():
             interpreter = Interpreter(os.fspath(path), num_threads=options.threads or machine.usable_cores())
@@ -127,7 +129,7 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
 
     return Detector(
         forward,
-        [metadata["names"][key] for key in sorted(metadata["names"], key=int)],
+        class_names,
         (height, width),
         "litert",
         thresholds=options.thresholds,
@@ -148,13 +150,13 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    """What the exporter appended to the file as a zip entry."""
+def _class_names(path: Path) -> list[str]:
+    """From what the exporter appended to the file as a zip entry."""
     try:
         with zipfile.ZipFile(path) as archive:
-            metadata: dict[str, Any] = json.loads(archive.read("metadata.json"))
-            return {**metadata, "names": dict(metadata["names"])}
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            names = json.loads(archive.read("metadata.json"))["names"]
+        return [str(names[key]) for key in sorted(names, key=int)]
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise TrainingError(
             f"{path} has no class names in it, so its answers cannot be read.",
             "Export it with this pipeline or with `yolo export format=litert`.",

@@ -7,6 +7,8 @@ head, which cost most of the accuracy for little of the time; on CPUs without VN
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import os
 import re
 import tempfile
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
 REQUIRES = Requires("onnx", load=("onnxruntime",), export=("ultralytics", "onnx", "onnxslim"))
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
+CUDA = "CUDAExecutionProvider"
 
 
 def export(weights: Path, out: Path, options: ExportOptions, symmetric: bool = False) -> Path:
     """Write `<weights' name>.onnx` to `out`.
 
     Args:
-        symmetric: int8 without zero points, a little less accurate; TensorRT builds from nothing else.
+        symmetric: int8 without zero points and with biases in float, a little less accurate; TensorRT builds from nothing else.
 
     Raises:
         ExportError: the exporter failed.
@@ -89,7 +92,8 @@ def _to_int8(source: Path, target: Path, options: ExportOptions, symmetric: bool
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
+            # Quantized biases are int32, which TensorRT does not take: https://github.com/microsoft/onnxruntime/issues/14229
+            extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric},
         )
 
 
@@ -122,25 +126,22 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
         device: "auto" takes an NVIDIA GPU where this onnxruntime has one; "cuda" insists on it.
 
     Raises:
-        TrainingError: not an ONNX file, or one without class names or with another output than YOLO's.
-        MissingDependency: "cuda", but this onnxruntime is built for CPUs.
+        TrainingError: not an ONNX file, or one without class names or with another input than YOLO's.
+        MissingDependency: "cuda", but this onnxruntime cannot use it.
     """
-    import onnxruntime
-
     from pipeline.inference import Detector
 
     options = options or LoadOptions()
-    providers = _providers(device, onnxruntime.get_available_providers())
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads or machine.usable_cores()  # it does not look at the CPU affinity itself
-    settings.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(os.fspath(path), settings, providers=providers)
-    except Exception as error:  # its exceptions share no base class
-        raise TrainingError(f"{path} cannot be loaded by ONNX Runtime: {error}") from error
+    session = _session(path, device, options.threads or machine.usable_cores())
     class_names, trained = read_metadata(session.get_modelmeta().custom_metadata_map, path)
-    batch, _, height, width = session.get_inputs()[0].shape
-    name = session.get_inputs()[0].name
+    source = session.get_inputs()[0]
+    if source.type != "tensor(float)" or len(source.shape) != 4:
+        raise TrainingError(
+            f"{path}: its input is {source.type} {source.shape}; only float32 images (batch, 3, height, width) are supported.",
+            "Export it with this pipeline: onnx:fp16 keeps input and output in float32.",
+        )
+    batch, _, height, width = source.shape
+    name = source.name
     fixed_size = isinstance(height, int) and isinstance(width, int)
 
     def forward(inputs: Batch) -> NDArray[np.float32]:
@@ -152,7 +153,7 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
         class_names,
         (height, width) if fixed_size else options.imgsz or trained,
         "onnx",
-        device="cuda:0" if session.get_providers()[0].startswith("CUDA") else "cpu",
+        device=_where(session),
         thresholds=options.thresholds,
         batch=batch if isinstance(batch, int) else options.batch,
         fixed_batch=isinstance(batch, int),
@@ -160,16 +161,46 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     )
 
 
+def _session(path: Path, device: str, threads: int) -> Any:
+    import onnxruntime
+
+    providers = _providers(device, onnxruntime.get_available_providers())
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads  # it does not look at the CPU affinity itself
+    settings.log_severity_level = 3
+    # On stdout it tells which libraries of CUDA it misses, and that it takes the CPU instead.
+    with contextlib.redirect_stdout(io.StringIO()):
+        if len(providers) > 1:
+            onnxruntime.preload_dlls()  # CUDA and cuDNN as they come with PyTorch, which need not be imported here
+        try:
+            session = onnxruntime.InferenceSession(os.fspath(path), settings, providers=providers)
+        except Exception as error:  # its exceptions share no base class
+            raise TrainingError(f"{path} cannot be loaded by ONNX Runtime: {error}") from error
+    if device.startswith("cuda") and _where(session) == "cpu":
+        raise MissingDependency(
+            f"device '{device}' was asked for, but this onnxruntime cannot use it.",
+            "The libraries must be those of its CUDA version (https://onnxruntime.ai/docs/install); or set `device: cpu`.",
+        )
+    return session
+
+
+def _where(session: Any) -> str:
+    """The device that a session runs on: "cpu" or "cuda:<n>"."""
+    if session.get_providers()[0] != CUDA:
+        return "cpu"
+    return f"cuda:{session.get_provider_options()[CUDA]['device_id']}"
+
+
 def _providers(device: str, available: Sequence[str]) -> list[Any]:
-    if device.startswith("cuda") and "CUDAExecutionProvider" not in available:
+    if device.startswith("cuda") and CUDA not in available:
         raise MissingDependency(
             f"device '{device}' was asked for, but this onnxruntime runs on the CPU only.",
             "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or set `device: cpu`.",
         )
-    if device in ("cpu", "mps") or "CUDAExecutionProvider" not in available:
+    if device in ("cpu", "mps") or CUDA not in available:
         return ["CPUExecutionProvider"]
     number = int(device.partition(":")[2] or 0)
-    return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+    return [(CUDA, {"device_id": number}), "CPUExecutionProvider"]
 
 
 def read_metadata(metadata: dict[str, str], path: Path) -> tuple[tuple[str, ...], tuple[int, int]]:
@@ -177,8 +208,8 @@ def read_metadata(metadata: dict[str, str], path: Path) -> tuple[tuple[str, ...]
     try:
         names = ast.literal_eval(metadata["names"])
         height, width = ast.literal_eval(metadata["imgsz"])
-        return tuple(names[number] for number in sorted(names)), (int(height), int(width))
-    except (KeyError, ValueError, SyntaxError, TypeError) as error:
+        return tuple(str(names[number]) for number in sorted(names)), (int(height), int(width))
+    except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise TrainingError(
             f"{path} has no class names in its metadata, so its answers cannot be read.",
             "Export it with this pipeline or with `yolo export`.",

@@ -1,16 +1,16 @@
 """The trained checkpoint itself, in PyTorch; what every other runtime is held against.
 
-The network is used without ultralytics' predictor: convolutions and BatchNorm fused, evaluation mode, float32. Checkpoints are
-pickles, so loading one runs code from the file: `pipeline.weights` decides which files are trusted.
+The network is used without ultralytics' predictor: convolutions and BatchNorm fused, evaluation mode, float32. A checkpoint is a
+pickle, which could run code when it is loaded: `pipeline.weights` reads it first and refuses what no checkpoint needs.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline import machine
-from pipeline.errors import TrainingError, UsageError
+from pipeline import devices, machine
+from pipeline.errors import TrainingError
 from pipeline.runtimes import LoadOptions, Requires
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     """A detector from a checkpoint that ultralytics can read.
 
     Args:
-        device: "auto" (the first NVIDIA GPU, else the CPU), "cpu", "mps", "cuda" or "cuda:0".
+        device: see `devices.pick`.
 
     Raises:
         TrainingError: not a detection checkpoint.
@@ -43,7 +43,7 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     library = ultralytics(options.cache)
     import torch
 
-    place = _device(device)
+    place = torch.device(devices.pick(device))
     torch.set_num_threads(options.threads or machine.usable_cores())
     try:
         network = library.YOLO(str(path)).model
@@ -79,14 +79,3 @@ def _square(imgsz: int | list[int]) -> tuple[int, int]:
 
     side = -(-(max(imgsz) if isinstance(imgsz, list) else imgsz) // STRIDE) * STRIDE
     return side, side
-
-
-def _device(name: str) -> Any:
-    import torch
-
-    wanted = ("cuda:0" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        torch.zeros(1, device=wanted)
-        return torch.device(wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"PyTorch cannot use device '{name}': {error}", "Set `device: cpu`, or `auto`.") from error

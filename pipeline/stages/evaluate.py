@@ -7,6 +7,7 @@ pictures, a row per class and per image, and all detections. Ultralytics' own fi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,13 +38,14 @@ class Params(StageParams):
 
 
 def preflight(params: Params, context: Context) -> None:
-    """Raise MissingDependency before anything is trained, rather than after."""
-    from pipeline import runtimes
+    """Say before anything is trained, rather than after, that a package is missing, or the device that was asked for."""
+    from pipeline import devices, runtimes
 
     runtimes.require("pytorch", "load")
     missing = runtimes.missing_modules(("hotcoco", "matplotlib"))
     if missing:
         raise MissingDependency(f"evaluate needs {' and '.join(missing)}.", how_to_install("train"))
+    devices.require(context.device)
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
@@ -67,7 +69,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
         cache=context.cache,
     )
     predictor = pytorch.load(weights, context.device, options)
-    theirs = _ultralytics(weights, dataset, inputs["split"], imgsz, params, context) if params.ultralytics else None
+    here = replace(context, device=predictor.device)  # both measure on the same device
+    theirs = _ultralytics(weights, dataset, inputs["split"], imgsz, params, here) if params.ultralytics else None
     return measure(predictor, dataset, inputs["split"], params, out, context, theirs)
 
 
@@ -139,8 +142,6 @@ def _ultralytics(weights: Path, dataset: Dataset, source: Path, imgsz: int, para
 
 
 def headline(summary: JSON) -> str:
-    if summary["map50_95"] is None:
-        return f"no mAP: no boxes on the {summary['images']} images of {summary['split']}"
     interval = "" if summary["ci95"] is None else " [{:.3f}, {:.3f}]".format(*summary["ci95"]["map50_95"])
     figures = f"mAP50 {summary['map50']:.3f}, mAP50-95 {summary['map50_95']:.3f}{interval}"
     return f"{figures} on {summary['images']} {summary['split']} images"
@@ -153,7 +154,7 @@ STAGE = Stage(
     version=1,
     root="runs",
     summary="Measure the trained model on unseen images.",
-    libraries=("ultralytics", "torch", "opencv-python", "hotcoco", "matplotlib"),
+    libraries=("ultralytics", "torch", "opencv-python", "opencv-python-headless", "hotcoco", "matplotlib"),
     preflight=preflight,
     headline=headline,
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from pipeline.errors import DataError, MissingDependency, ParamsError, TrainingError, UsageError
+from pipeline.errors import DataError, ParamsError, TrainingError, UsageError
 from pipeline.stage import JSON, Context, Stage, StageParams
 
 
@@ -57,18 +57,21 @@ class Params(StageParams):
 
 
 def preflight(params: Params, context: Context) -> None:
-    """Raise MissingDependency before anything is trained, rather than after."""
-    from pipeline import runtimes
+    """Say before anything is trained, rather than after, that a package is missing, or the device that was asked for."""
+    from pipeline import devices, runtimes
     from pipeline.runtimes import Wanted
 
+    devices.require(context.device)
     for name in dict.fromkeys(Wanted.parse(text).runtime for text in params.formats):
         try:
             if not runtimes.unavailable(name):
                 runtimes.require(name, "load", "export")
+                runtimes.require_device(name, context.device)
             elif hasattr(runtimes.module(name), "leave_instructions"):
                 runtimes.require(name, "export")
-        except MissingDependency as error:
-            raise MissingDependency(f"export.formats: {error.message}", f"{error.hint}, or take {name} out.") from error
+        except UsageError as error:
+            hint = f"{error.hint.rstrip('.')}, or take {name} out."
+            raise type(error)(f"export.formats: {error.message}", hint) from error
 
 
 def external(params: Params, context: Context) -> dict[str, str]:
@@ -174,7 +177,10 @@ STAGE = Stage(
     version=1,
     root="runs",
     summary="Export to other runtimes and check that they agree with PyTorch.",
-    libraries=("ultralytics", "torch", "onnx", "onnxslim", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    libraries=(
+        *("ultralytics", "torch", "onnx", "onnxslim", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+        *("opencv-python", "opencv-python-headless", "hotcoco"),  # what int8 is calibrated on, and what the limits are held to
+    ),
     external=external,
     preflight=preflight,
     headline=headline,

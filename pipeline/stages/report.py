@@ -40,6 +40,6 @@ STAGE = Stage(
     version=1,
     root="runs",
     summary="One HTML page with the data, the figures, the mistakes and how it was made.",
-    libraries=("jinja2", "opencv-python"),
+    libraries=("jinja2", "opencv-python", "opencv-python-headless"),
     reads_manifests=True,
 )

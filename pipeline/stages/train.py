@@ -16,7 +16,7 @@ from pipeline.yolo.options import TrainParams
 
 def external(params: TrainParams, context: Context) -> dict[str, str]:
     """The content of a local weights file: when it changes, the model is trained again."""
-    return weights.external(params.model, context.base)
+    return weights.external(params.model, context.cache, context.base)
 
 
 def run(inputs: Mapping[str, Path], params: TrainParams, out: Path, context: Context) -> JSON:
@@ -26,12 +26,11 @@ def run(inputs: Mapping[str, Path], params: TrainParams, out: Path, context: Con
 
 
 def preflight(params: TrainParams, context: Context) -> None:
-    """A device that was asked for by name must be there: say so before the data are prepared."""
-    if context.device not in ("auto", "cpu"):
-        from pipeline.yolo import training, ultralytics
+    """Say before the data are prepared that a package is missing, or the device that was asked for by name."""
+    from pipeline import devices, runtimes
 
-        ultralytics(context.cache)
-        training.pick_device(context.device)
+    runtimes.require("pytorch", "load")
+    devices.require(context.device)
 
 
 def headline(summary: JSON) -> str:
@@ -47,7 +46,7 @@ STAGE = Stage(
     version=1,
     root="runs",
     summary="Fine-tune a YOLO detector.",
-    libraries=("ultralytics", "torch", "opencv-python"),
+    libraries=("ultralytics", "torch", "opencv-python", "opencv-python-headless"),
     external=external,
     preflight=preflight,
     headline=headline,

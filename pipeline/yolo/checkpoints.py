@@ -62,10 +62,9 @@ def find(run: Path, epochs: int, patience: int) -> Resume | None:
         except Exception:  # noqa: BLE001, S112 - a torn file raises anything; then the one before it counts
             continue
         is_best = checkpoint["train_metrics"]["fitness"] == checkpoint["best_fitness"]
-        if not results.exists() or not (is_best or best.exists()):
-            continue
         done = int(checkpoint["epoch"]) + 1
-        _cut_results(results, done)
+        if not (is_best or best.exists()) or not _cut_results(results, done):
+            continue
         if is_best:
             files.copy(path, best)  # killed between the two files, best.pt would still be an older epoch's
         stalled = done - int(checkpoint["stopper"]["best_epoch"])
@@ -74,14 +73,19 @@ def find(run: Path, epochs: int, patience: int) -> Resume | None:
     return None
 
 
-def _cut_results(results: Path, epochs: int) -> None:
-    """Drop the rows of epochs that no checkpoint holds: they are trained again."""
-    with results.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.reader(stream) if row]
-    kept = [rows[0], *(row for row in rows[1:] if len(row) == len(rows[0]) and int(float(row[0])) <= epochs)]
+def _cut_results(results: Path, epochs: int) -> bool:
+    """Drop the rows of epochs that no checkpoint holds: they are trained again. False where the row of another epoch is gone."""
+    try:
+        with results.open(encoding="utf-8", newline="") as stream:
+            header, *rows = [row for row in csv.reader(stream) if row]
+        whole = {int(row[0]): row for row in rows if len(row) == len(header) and row[0].isdecimal()}
+        kept = [header, *(whole[epoch] for epoch in range(1, epochs + 1))]
+    except (OSError, ValueError, KeyError, csv.Error):  # no file, an empty one, or one that the machine tore when it went down
+        return False
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(kept)
     files.write_text(results, text.getvalue())
+    return True
 
 
 def strip(checkpoint: JSON, arguments: JSON, target: Path) -> None:

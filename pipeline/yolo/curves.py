@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pipeline import files
-
 _LOSSES = {"box_loss": "box", "cls_loss": "class", "dfl_loss": "distribution focal"}
 _METRICS = {
     "metrics/mAP50(B)": "mAP50",
@@ -24,24 +22,26 @@ def read(results: Path) -> list[dict[str, float]]:
 
 def draw(rows: list[dict[str, float]], best_epoch: int, target: Path) -> None:
     """Losses on train and val, metrics on val and learning rate over the epochs; a line marks the epoch of best.pt."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from pipeline.metrics import pictures
 
     epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(14, 4), layout="constrained")
-    train, val, metrics = figure.subplots(1, 3)
-    for axes, side in ((train, "train"), (val, "val")):
-        for key, label in _LOSSES.items():
-            if f"{side}/{key}" in rows[0]:
-                axes.plot(epochs, [row[f"{side}/{key}"] for row in rows], marker=".", label=label)
-        axes.set(title=f"Loss on {side}", xlabel="epoch", ylabel="loss")
-    for key, label in _METRICS.items():
-        metrics.plot(epochs, [row[key] for row in rows], marker=".", label=label)
-    metrics.set(title="Metrics on val (ultralytics' measure)", xlabel="epoch", ylabel="value", ylim=(0, 1))
-    for axes in (train, val, metrics):
-        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best epoch ({best_epoch})")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    with files.atomic_path(target) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    with pictures.style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(14, 4), layout="constrained")
+        train, val, metrics = figure.subplots(1, 3)
+        for axes, side in ((train, "train"), (val, "val")):
+            shown = {label: f"{side}/{key}" for key, label in _LOSSES.items() if f"{side}/{key}" in rows[0]}
+            for (label, key), colour in zip(shown.items(), pictures.SERIES, strict=False):
+                axes.plot(epochs, [row[key] for row in rows], marker=".", color=colour, label=label)
+            axes.set(xlabel="epoch", ylabel="loss")
+            axes.set_title(f"Loss on {side}", pad=8)
+        for (key, label), colour in zip(_METRICS.items(), pictures.SERIES, strict=False):
+            metrics.plot(epochs, [row[key] for row in rows], marker=".", color=colour, label=label)
+        metrics.set(xlabel="epoch", ylabel="value", ylim=(0, 1))
+        metrics.set_title("Metrics on val (ultralytics' measure)", pad=8)
+        for axes in (train, val, metrics):
+            axes.axvline(best_epoch, color=pictures.MUTED, linestyle=":", label=f"best epoch ({best_epoch})")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(fontsize="small")
+        pictures.save(figure, target)

@@ -70,6 +70,8 @@ class TrainParams(StageParams):
                 raise ParamsError(f"train.extra.{key}: cannot be set, it is the pipeline's own business")
             if known and key not in known:
                 raise ParamsError(f"train.extra.{key}: ultralytics has no such argument", did_you_mean(key, set(known) - _OURS))
+        if not isinstance(extra.get("pretrained", True), bool):
+            raise ParamsError("train.extra.pretrained: only true or false", "The weights to start from are train.model.")
         return extra
 
     @model_validator(mode="after")

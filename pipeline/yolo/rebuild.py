@@ -138,21 +138,15 @@ def _calibrate(model: Any, photos: list[Path]) -> None:
 
 
 def _as_input(path: Path) -> Any:
-    """A photo as the network sees it in training: (1, 3, 640, 640) float32 in [0, 1], RGB, aspect kept, grey margins."""
-    import cv2
-    import numpy as np
+    """A photo as the network sees it: (1, 3, 640, 640) float32 in [0, 1], RGB, aspect kept, grey margins."""
     import torch
 
     from pipeline import images
+    from pipeline.inference import Letterbox, to_batch
 
     photo = images.decode(path)
-    height, width = photo.shape[:2]
-    scale = CALIBRATION_PX / max(height, width)
-    new_width, new_height = round(width * scale), round(height * scale)
-    canvas = np.full((CALIBRATION_PX, CALIBRATION_PX, 3), 114, dtype=np.uint8)
-    top, left = (CALIBRATION_PX - new_height) // 2, (CALIBRATION_PX - new_width) // 2
-    canvas[top : top + new_height, left : left + new_width] = cv2.resize(photo, (new_width, new_height))
-    return torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 255
+    letterbox = Letterbox.fit(photo.shape[:2], (CALIBRATION_PX, CALIBRATION_PX))
+    return torch.from_numpy(to_batch([letterbox.apply(photo)]))
 
 
 def _photos() -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import files, weights
+from pipeline import devices, files, weights
 from pipeline.dataset import Dataset
 from pipeline.stage import JSON, Context
 from pipeline.yolo import checkpoints, cpu, curves, scratch, training, ultralytics
@@ -33,7 +33,7 @@ def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
     dataset = Dataset.load(source)
     start = weights.resolve(params.model, context.cache, context.base)
     ultralytics(context.cache)
-    device = training.pick_device(context.device)
+    device = devices.pick(context.device, training=True)
     folder = out / SCRATCH
     splits = scratch.build(dataset, source, folder / "data")
     job = training.Job(

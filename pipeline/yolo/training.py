@@ -24,6 +24,9 @@ JSON = dict[str, Any]
 OnBatch = Callable[..., None]
 """`on_batch(n, **info)`: n more batches are done."""
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
+"""In the words of CUDA and MPS, of torch's allocator on Linux and on Windows, and of cuBLAS."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,7 +39,7 @@ class Job:
         splits: "train" and "val" from `scratch.build`.
         run: folder for checkpoints and results of the unfinished run; kept when the process dies, read when it comes again.
         log: everything ultralytics says goes to this file.
-        device: "cpu", "mps", "cuda" or "cuda:<n>"; see `pick_device`.
+        device: "cpu", "mps" or "cuda:<n>".
         precision: "fp32", "fp16" or "bf16".
         workers: processes that load images; only used with a GPU.
         aliases: folders of this machine → what the log calls them, for it is published.
@@ -52,28 +55,6 @@ class Job:
     precision: str
     workers: int
     aliases: Mapping[Path, str]
-
-
-def pick_device(wanted: str) -> str:
-    """The device "auto" means on this machine: a CUDA GPU before Apple's before the CPU.
-
-    Raises:
-        TrainingError: the wanted device is not there.
-    """
-    import torch
-
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted == "auto":
-        return "cuda:0" if cuda else "mps" if mps else "cpu"
-    count = torch.cuda.device_count() if cuda else 0
-    index = int(wanted.partition(":")[2] or 0) if wanted.startswith("cuda") else 0
-    if (wanted.startswith("cuda") and index >= count) or (wanted == "mps" and not mps):
-        there = ["cpu", *(["mps"] if mps else []), *(f"cuda:{n}" for n in range(count))]
-        raise TrainingError(
-            f"The device '{wanted}' is not there.",
-            f"Set device: auto in params.yaml (or device=auto on the command line); this machine has {', '.join(there)}.",
-        )
-    return wanted
 
 
 def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
@@ -102,9 +83,13 @@ def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
 
 
 def _explained(error: Exception, job: Job) -> TrainingError:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
+    text = str(error).lower()
+    if "shared memory" in text or "dataloader worker" in text:
+        return TrainingError(
+            f"A process that loads images died: {error}",
+            "In a container give it more shared memory (docker run --shm-size=8g); or lower `workers`.",
+        )
+    if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
         batch = job.arguments["batch"]
         return TrainingError(
             f"{job.device} ran out of memory with train.batch {batch} at train.imgsz {job.arguments['imgsz']}.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import files, machine
 from pipeline.errors import TrainingError
-from pipeline.yolo import cpu, logs, scratch, training, ultralytics
+from pipeline.yolo import cpu, logs, scratch, ultralytics
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
@@ -32,7 +32,7 @@ class Options:
         batch: images a forward pass.
         iou: threshold of non-maximum suppression.
         max_det: boxes an image.
-        device: "auto", "cpu", "mps", "cuda" or "cuda:0".
+        device: "cpu", "mps" or "cuda:<n>".
     """
 
     imgsz: int
@@ -75,7 +75,7 @@ def validate(weights: Path, dataset: Dataset, source: Path, options: Options, ca
                     conf=0.001,
                     iou=options.iou,
                     max_det=options.max_det,
-                    device=training.pick_device(options.device),
+                    device=options.device,
                     workers=0,
                     plots=False,
                     verbose=False,

@@ -173,6 +173,94 @@ def test_equal_weights_give_equal_bytes_without_a_path_in_them(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "best.pt", "cache"], "nothing beside the weights"
 
 
+@pytest.mark.slow
+def test_an_int8_file_for_tensorrt_is_symmetric_and_keeps_its_biases(tmp_path: Path) -> None:
+    """TensorRT takes int8 alone, without zero points; int32, as which biases would be stored, it refuses."""
+    import onnx
+
+    weights = tiny_model.write(tmp_path / "best.pt", tmp_path / "cache")
+    options = ExportOptions(SIZE, "int8", calibration=calibration_images(tmp_path), cache=tmp_path / "cache")
+    graph = onnx.load(runtimes.module("onnx").export(weights, tmp_path / "out", options, symmetric=True)).graph
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    steps = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(steps) > 100
+    assert {tensors[node.input[2]].dtype for node in steps} == {np.dtype(np.int8)}
+    assert not any(tensors[node.input[2]].any() for node in steps)
+
+
+def test_the_longest_suffix_that_fits_chooses_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes.module("pytorch"), "SUFFIX", ".torch.onnx")  # stands in for one that another runtime's ends like
+    assert runtimes.for_file(Path("best.torch.onnx")) is runtimes.module("pytorch")
+    assert runtimes.for_file(Path("best.onnx")) is runtimes.module("onnx")
+    assert runtimes.for_file(Path("BEST.ONNX")) is runtimes.module("onnx")
+
+
+def foreign_onnx(path: Path, output: tuple[int, ...], kind: int | None = None, shape: tuple[int, ...] = (1, 3, 32, 32)) -> Path:
+    """An ONNX file with the metadata of a detector of three classes, and an output of zeros."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    kind = kind or TensorProto.FLOAT
+    zeros = helper.make_node("ConstantOfShape", ["size"], ["output0"])
+    size = helper.make_tensor("size", TensorProto.INT64, [len(output)], output)
+    inputs = [helper.make_tensor_value_info("images", kind, shape)]
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, output)]
+    model = helper.make_model(
+        helper.make_graph([zeros], "g", inputs, outputs, [size]), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
+    )
+    helper.set_model_props(model, {"names": "{0: 'a', 1: 'b', 2: 'c'}", "imgsz": "[32, 32]"})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("output", [(1, 300, 6), (1, 39, 21), (1, 300, 7), (1, 7)], ids=["nms", "masks", "rtdetr", "flat"])
+def test_an_answer_in_another_form_is_refused(output: tuple[int, ...], tmp_path: Path) -> None:
+    detector = runtimes.module("onnx").load(foreign_onnx(tmp_path / "foreign.onnx", output), "cpu")
+    with pytest.raises(TrainingError, match=r"and not \(images, 7, boxes\) as that of a detector of 3 classes"):
+        detector.predict([IMAGES["square"]])
+
+
+def test_an_input_in_another_form_is_refused(tmp_path: Path) -> None:
+    from onnx import TensorProto
+
+    load = runtimes.module("onnx").load
+    with pytest.raises(TrainingError, match="only float32 images"):
+        load(foreign_onnx(tmp_path / "half.onnx", (1, 7, 21), TensorProto.FLOAT16), "cpu")
+    with pytest.raises(TrainingError, match="only float32 images"):
+        load(foreign_onnx(tmp_path / "flat.onnx", (1, 7, 21), shape=(1, 3)), "cpu")
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers(), reason="feigns a GPU")
+def test_a_gpu_that_onnxruntime_cannot_use_is_not_replaced_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As with a build for CUDA whose libraries are missing: the provider is offered, and the session runs without it."""
+    import onnxruntime
+
+    path = foreign_onnx(tmp_path / "a.onnx", (1, 7, 21))
+    with pytest.raises(MissingDependency, match="runs on the CPU only"):
+        runtimes.module("onnx").load(path, "cuda")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with (
+        pytest.warns(UserWarning, match="not in available"),
+        pytest.raises(MissingDependency, match="'cuda:1' was asked for, but this"),
+    ):
+        runtimes.module("onnx").load(path, "cuda:1")
+    with pytest.warns(UserWarning, match="not in available"):
+        assert runtimes.module("onnx").load(path, "auto").device == "cpu"
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("names", ['{"a": "cat"}', "[]", "5", '{"0": ["x"]}'], ids=["key", "list", "number", "value"])
+def test_class_names_of_a_foreign_tflite_file(names: str, tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "foreign.tflite", "w") as archive:
+        archive.writestr("metadata.json", f'{{"names": {names}}}')
+    with pytest.raises(TrainingError, match="foreign"):
+        runtimes.module("litert").load(tmp_path / "foreign.tflite", "cpu")
+
+
 @pytest.mark.parametrize("name", ["pytorch", "onnx", "litert"])
 @pytest.mark.parametrize("content", [b"", b"not a model"], ids=["empty", "text"])
 def test_a_file_that_is_no_model_is_refused(name: str, content: bytes, tmp_path: Path) -> None:

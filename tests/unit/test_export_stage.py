@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -77,6 +78,7 @@ def test_what_agrees_is_published_and_an_engine_is_left_to_the_gpu_machine(train
     assert any("engine:fp16: skipped" in text for text in said)
     told = (out / "engine-fp16" / engine.INSTRUCTIONS).read_text(encoding="utf-8")
     assert "build('best.onnx', 'best.engine')" in told
+    assert '-e ".[train,onnx,tensorrt]"' in told, "what building imports"
     assert (out / "engine-fp16/best.onnx").stat().st_size < 0.6 * done["size_bytes"], "half precision"
 
     assert json.loads((out / "exports.json").read_text(encoding="utf-8")) == list(summary.values())
@@ -170,7 +172,9 @@ def test_a_machine_with_a_gpu_makes_another_recipe(tmp_path: Path, monkeypatch: 
     without = external(params, context(tmp_path))
     assert without == {"engine": "this machine has no NVIDIA GPU"}
     monkeypatch.setattr(machine, "gpu_names", lambda: ["NVIDIA H100"])
-    assert external(params, context(tmp_path))["engine"].startswith("NVIDIA H100, TensorRT")
+    versions = {"tensorrt-cu13": "11.4.0"}  # as its distribution is called on PyPI
+    monkeypatch.setattr(machine, "version_of", lambda name: versions.get(name, ""))
+    assert external(params, context(tmp_path))["engine"] == "NVIDIA H100, TensorRT 11.4.0"
 
 
 def test_params_are_checked_without_loading_anything_heavy() -> None:
@@ -227,6 +231,9 @@ class StandIn(ModuleType):
         self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
         self.Logger = type("Logger", (), {"WARNING": 1, "__init__": lambda self, level: None})
         self.flags: list[int] = []
+        self.devices: list[str] = []
+        """Those that were chosen by `torch.cuda.device` and not left yet."""
+        self.made_on: list[tuple[str, str]] = []
         network = SimpleNamespace(get_input=lambda number: SimpleNamespace(name="images", shape=(1, 3, 96, 96)))
         self.OnnxParser = lambda network, logger: SimpleNamespace(
             parse_from_file=lambda path: parses, num_errors=1, get_error=lambda number: "unsupported operator"
@@ -234,8 +241,17 @@ class StandIn(ModuleType):
         self.Builder = lambda logger: SimpleNamespace(
             create_network=lambda flags: self.flags.append(flags) or network,
             create_builder_config=lambda: SimpleNamespace(),
-            build_serialized_network=lambda network, config: b"engine",
+            build_serialized_network=lambda network, config: self.note("build") or b"engine",
         )
+        loaded = SimpleNamespace(
+            get_tensor_name=lambda number: ("images", "output0")[number],
+            get_tensor_shape=lambda name: (1, 3, 96, 96),
+            create_execution_context=lambda: self.note("context"),
+        )
+        self.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda data: self.note("engine") or loaded)
+
+    def note(self, what: str) -> None:
+        self.made_on.append((what, self.devices[-1] if self.devices else "the current device"))
 
 
 @pytest.fixture
@@ -247,8 +263,19 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in)
     monkeypatch.setattr(machine, "gpu_names", lambda: ["Stand-in 4090"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "Stand-in 4090")
-    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+
+    @contextlib.contextmanager
+    def chosen(device: str) -> Iterator[None]:
+        stand_in.devices.append(device)
+        yield
+        stand_in.devices.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    engine._logger.cache_clear()
     return stand_in
 
 
@@ -279,6 +306,21 @@ def test_an_engine_is_bound_to_its_gpu_and_version(gpu: StandIn, tmp_path: Path)
     (tmp_path / "best.engine.json").unlink()
     with pytest.raises(TrainingError, match="nothing says which GPU"):
         engine.check_binding(made, "Stand-in 4090", "10.9.0")
+
+
+def test_an_engine_and_its_context_are_made_on_the_gpu_that_was_asked_for(gpu: StandIn, tmp_path: Path) -> None:
+    """TensorRT binds both to the device that is current, which torch takes for the first one unless told otherwise."""
+    made = engine.build(onnx_with_metadata(tmp_path / "best.onnx"), tmp_path / "best.engine", "cuda:1")
+    detector = engine.load(made, "cuda:1")
+    assert gpu.made_on == [("build", "cuda:1"), ("engine", "cuda:1"), ("context", "cuda:1")]
+    assert (detector.device, detector.class_names, detector.imgsz) == ("cuda:1", ("cat", "dog"), (96, 96))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"gpu": "Stand-in 4090", "tensorrt": "10.9.0"}', "torn {"])
+def test_a_binding_that_is_not_whole_is_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "best.engine.json").write_text(content, encoding="utf-8")
+    with pytest.raises(TrainingError, match="nothing says which GPU"):
+        engine.check_binding(tmp_path / "best.engine", "Stand-in 4090", "10.9.0")
 
 
 def test_a_network_that_tensorrt_cannot_parse_is_an_export_error(gpu: StandIn, tmp_path: Path) -> None:

@@ -85,7 +85,10 @@ def raw_output(rng: np.random.Generator, anchors: int, classes: int) -> Any:
     return np.concatenate([centre, size, scores], axis=1).T.astype(np.float32)
 
 
-@given(st.integers(0, 10_000), st.integers(0, 900), st.integers(1, 5), st.booleans(), st.sampled_from([0.001, 0.25, 0.9]))
+ANCHORS = st.integers(0, 900).filter(lambda count: count != 6)  # ultralytics takes six columns for boxes after suppression
+
+
+@given(st.integers(0, 10_000), ANCHORS, st.integers(1, 5), st.booleans(), st.sampled_from([0.001, 0.25, 0.9]))
 @settings(max_examples=60)
 def test_detections_are_those_of_ultralytics(seed: int, anchors: int, classes: int, multi_label: bool, confidence: float) -> None:
     import torch

@@ -132,6 +132,10 @@ def test_boxes_in_one_image_only() -> None:
     found = bootstrap.intervals(Matches.of(dataset, detections), dataset.images["group_id"], 50, seed=0)
     assert found.map50 == pytest.approx((1, 1))
 
+    few = [bootstrap.intervals(Matches.of(dataset, detections), dataset.images["group_id"], 1, seed) for seed in range(20)]
+    assert None in few, "the one resample may hold none"
+    assert any(few)
+
 
 def test_the_correction_moves_a_shifted_distribution_back() -> None:
     resampled = np.random.default_rng(0).normal(0.55, 0.05, 20_000)

@@ -23,7 +23,7 @@ def draw(folder: Path, classes: int) -> list[Path]:
     f1 = curves.counts_by_confidence(matches).f1[with_boxes]
     paths = [folder / name for name in ("pr_curve.png", "f1_curve.png", "confusion_matrix.png")]
     pictures.pr_curve(paths[0], coco.evaluate(dataset, detections))
-    pictures.f1_curve(paths[1], [dataset.class_names[k] for k in with_boxes], f1, 0.4, "threshold of the best mean F1")
+    pictures.f1_curve(paths[1], {int(k): dataset.class_names[k] for k in with_boxes}, f1, 0.4, "threshold of the best mean F1")
     pictures.confusion_matrix(paths[2], dataset.class_names, curves.confusion_matrix(matches, 0.4), 0.4)
     return paths
 

@@ -30,6 +30,15 @@ def test_the_same_boxes_agree_wholly() -> None:
     assert (result.max_edge_px, result.max_score, result.min_iou) == (0, 0, 1)
 
 
+def test_a_limit_that_is_just_met_is_met() -> None:
+    """93 of 100 boxes are 0.93, and not a rounding less."""
+    rows = [(20 * n, 0, 20 * n + 10, 10, 0.9, CAR) for n in range(100)]
+    faint = [(*row[:4], 0.2, CAR) for row in rows[:93]]
+    result = parity.agreement([found(*rows)], [found(*faint)])
+    assert (result.matched, result.boxes) == (93, 100)
+    assert result.fraction >= 0.93
+
+
 def test_a_shift_is_measured_in_pixels() -> None:
     result = parity.agreement([ONE], [found((12, 10, 110, 57, 0.8, CAR))])
     assert result.fraction == 1

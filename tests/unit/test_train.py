@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from pydantic import ValidationError
 from pipeline import images, yolo
 from pipeline.boxes import from_cxcywhn
 from pipeline.dataset import Dataset
-from pipeline.errors import DataError, ParamsError, TrainingError
+from pipeline.errors import DataError, MissingDependency, ParamsError, TrainingError
+from pipeline.stage import Context
+from pipeline.stages import evaluate, export, train
 from pipeline.yolo import checkpoints, logs, scratch, training
 from pipeline.yolo.options import TrainParams as Params
 
@@ -45,6 +48,12 @@ class TestParams:
 
     def test_known_extra(self) -> None:
         assert Params(extra={"copy_paste": 0.5}).extra == {"copy_paste": 0.5}
+
+    def test_weights_have_one_place(self) -> None:
+        assert Params(extra={"pretrained": False}).extra == {"pretrained": False}
+        with pytest.raises(ParamsError, match=r"train\.extra\.pretrained: only true or false") as caught:
+            Params(extra={"pretrained": "other.pt"})
+        assert "train.model" in caught.value.hint
 
     def test_learning_rate_that_would_be_ignored(self) -> None:
         with pytest.raises(ParamsError, match="no effect"):
@@ -126,10 +135,49 @@ class TestScratch:
         assert "split.fractions.train" in caught.value.hint
 
 
-def test_a_device_that_is_not_there_is_named_with_its_param() -> None:
-    with pytest.raises(TrainingError, match="'cuda:99' is not there") as caught:
-        training.pick_device("cuda:99")
-    assert "device: auto in params.yaml" in caught.value.hint
+def test_the_recipe_knows_opencv_whichever_of_its_wheels_is_installed() -> None:
+    for stage in (train.STAGE, evaluate.STAGE, export.STAGE):
+        assert {"opencv-python", "opencv-python-headless"} <= set(stage.libraries)
+
+
+def test_a_missing_package_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name, *rest: None if name == "ultralytics" else real(name, *rest))
+    with pytest.raises(MissingDependency, match="ultralytics must be installed") as caught:
+        train.preflight(Params(), Context())
+    assert '-e ".[train]"' in caught.value.hint
+
+
+class TestExplained:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
+            RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            MemoryError(),
+        ],
+    )
+    def test_too_little_memory_is_told_with_what_to_lower(self, error: Exception, tmp_path: Path) -> None:
+        told = training._explained(error, self.job(tmp_path))
+        assert told.message == "cuda:0 ran out of memory with train.batch 16 at train.imgsz 640."
+        assert told.hint.startswith("Set train.batch to 8")
+
+    def test_too_little_shared_memory_is_another_thing(self, tmp_path: Path) -> None:
+        said = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+        error = RuntimeError(said + "shared memory. Please try to raise your shared memory limit.")
+        told = training._explained(error, self.job(tmp_path))
+        assert "--shm-size" in told.hint
+
+    def test_anything_else_points_to_the_log(self, tmp_path: Path) -> None:
+        told = training._explained(KeyError("x"), self.job(tmp_path))
+        assert told.message == "Ultralytics failed: KeyError: 'x'"
+        assert "train.log" in told.hint
+
+    def job(self, folder: Path) -> training.Job:
+        arguments = {"batch": 16, "imgsz": 640}
+        return training.Job(folder / "a.pt", arguments, ("a",), {}, folder, folder / "train.log", "cuda:0", "fp16", 1, {})
 
 
 class TestLog:
@@ -171,6 +219,12 @@ class TestCheckpoints:
         (tmp_path / "results.csv").write_text("epoch,time,loss\n1,1.0,3\n2,2.0,2\n3,3.0,1\n4,4", encoding="utf-8")
         checkpoints._cut_results(tmp_path / "results.csv", 2)
         assert (tmp_path / "results.csv").read_text(encoding="utf-8") == "epoch,time,loss\n1,1.0,3\n2,2.0,2\n"
+
+    @pytest.mark.parametrize("torn", ["", "epoch,time\n1,1.0\n", "epoch,time\n1,1.0\n\0\0\0\0", "epoch,time\n1,1.0\n2"])
+    def test_results_that_lost_an_epoch_are_no_state_to_go_on_from(self, torn: str, tmp_path: Path) -> None:
+        (tmp_path / "results.csv").write_text(torn, encoding="utf-8")
+        assert not checkpoints._cut_results(tmp_path / "results.csv", 2)
+        assert (tmp_path / "results.csv").read_text(encoding="utf-8") == torn
 
     def test_publish_keeps_the_one_before(self, tmp_path: Path) -> None:
         for text in ("one", "two", "three"):

