@@ -66,7 +66,10 @@ def convert(source: Path, target: Path, to: str, policy: Policy, photo_root: Pat
             target.rmdir()
         working.rename(target)
         advance()
-    return Conversion(dataset, imported.format, imported.reason, tuple(_lost(dataset, module.HOLDS)), ledger)
+    lost = _lost(dataset, module.HOLDS)
+    if not formats.names_images(to):
+        lost.append("the names of images (they become numbers of frames)")
+    return Conversion(dataset, imported.format, imported.reason, tuple(lost), ledger)
 
 
 def _refuse_target(target: Path, source: Path, photo_root: Path | None) -> None:

@@ -13,6 +13,10 @@ and, unless the format is only read:
     def write(dataset, images_folder, out) -> None   a folder that `read` and the format's own tools understand; labels only
                                                      where `images_folder` is None
 
+A format whose files name no images, because they are the frames of a video, also has
+
+    def image_paths(dataset) -> list[str]            below `IMAGES`, what `write` calls each image
+
 Its docstring names the specification (URL), units, axis origin and quirks; the first line says what marks the format.
 `read` collects every label file that cannot be parsed in `Labels.malformed` rather than stopping at the first.
 """
@@ -90,6 +94,11 @@ def load_writable(name: str) -> WritableFormat:
     if not hasattr(module, "write"):
         raise ParamsError(f"The format '{name}' can be read, but not written", f"Choose one of {', '.join(writable_names())}.")
     return cast(WritableFormat, module)
+
+
+def names_images(name: str) -> bool:
+    """Whether the files of a format name the images that they speak of; else these are matched by their numbers."""
+    return not hasattr(load(name), "image_paths")
 
 
 def load(name: str) -> Format:

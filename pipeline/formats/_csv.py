@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DELIMITERS = (",", ";", "\t", "|")
 HEAD = 8192
+_EXCEL = re.compile(r"sep=([^\w\s]|\t)\r?\n")
+"""The first line by which Excel is told the delimiter."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ def read_table(files: FileSet, path: str, has_header: bool = True) -> Table:
         DataError: not UTF-8, or not a table; the message starts with `path` or `path:line`.
     """
     text = files.read_text(path)
-    delimiter = delimiter_of(text)
+    told = _EXCEL.match(text)
+    delimiter = told[1] if told else delimiter_of(text)
     rows: list[tuple[int, list[str]]] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for cells in reader:
-            if any(cell and not cell.isspace() for cell in cells):
+            is_told = told is not None and reader.line_num == 1
+            if not is_told and any(cell and not cell.isspace() for cell in cells):
                 rows.append((reader.line_num, cells))
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: malformed CSV ({error})") from error
@@ -59,9 +64,10 @@ def read_header(files: FileSet, path: str) -> list[str]:
     with (files.root / path).open("rb") as stream:
         head = stream.read(HEAD)
     text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "ignore")
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    told = _EXCEL.match(text)
+    first = next((line for line in text[told.end() if told else 0 :].splitlines() if line.strip()), "")
     try:
-        return [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter_of(first)), [])]
+        return [cell.strip() for cell in next(csv.reader([first], delimiter=told[1] if told else delimiter_of(first)), [])]
     except csv.Error:
         return []
 

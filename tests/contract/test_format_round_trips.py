@@ -44,6 +44,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _shares(low: float, high: float) -> st.SearchStrategy[float]:
+    """Not to the last bit: two boxes that differ by 1e-300 px are one in any format that stores a centre."""
+    return st.floats(low, high).map(lambda value: round(value, 9))
+
+
 @st.composite
 def datasets(draw: st.DrawFn) -> Dataset:
     names = draw(st.lists(_names, min_size=1, max_size=4, unique=True))
@@ -54,8 +59,8 @@ def datasets(draw: st.DrawFn) -> Dataset:
         width, height = draw(st.sampled_from(SIZES))
         images.append({"path": stem + suffix, "width": width, "height": height, "split": draw(splits)})
         for _ in range(draw(st.integers(0, 3))):
-            left, top = draw(st.floats(0, 0.9)) * width, draw(st.floats(0, 0.9)) * height
-            right, bottom = left + draw(st.floats(0.01, 0.1)) * width, top + draw(st.floats(0.01, 0.1)) * height
+            left, top = draw(_shares(0, 0.9)) * width, draw(_shares(0, 0.9)) * height
+            right, bottom = left + draw(_shares(0.01, 0.1)) * width, top + draw(_shares(0.01, 0.1)) * height
             row = (number, draw(st.integers(0, len(names) - 1)), left, top, min(right, width), min(bottom, height))
             boxes += [row] if row not in boxes else []
     return Dataset.from_rows(names, images, boxes)
@@ -79,11 +84,15 @@ def test_there_and_back(name: str, pictures: Path, dataset: Dataset) -> None:
         except DataError:
             reject()  # what the format cannot hold at all, and says so
         back = collected.run(format=name).dataset
-    written = [f"{module.IMAGES}/{path}" for path in dataset.images["path"]]
+    paths = dataset.images["path"] if formats.names_images(name) else module.image_paths(dataset)
+    written = [f"{module.IMAGES}/{path}" for path in paths]
     order = sorted(range(len(written)), key=lambda number: written[number])
     assert back.images["path"].tolist() == [written[number] for number in order]
-    columns = ["width", "height", *(["split"] if "splits" in module.HOLDS else [])]
-    assert back.images[columns].to_numpy().tolist() == dataset.images[columns].iloc[order].to_numpy().tolist()
+    assert back.images[["width", "height"]].to_numpy().tolist() == dataset.images[["width", "height"]].to_numpy()[order].tolist()
+    if "splits" in module.HOLDS:
+        mentioned = [number for number in order if "background" in module.HOLDS or len(dataset.boxes_of(number))]
+        splits = dict(zip(back.images["path"], back.images["split"], strict=True))
+        assert [splits[written[number]] for number in mentioned] == dataset.images["split"].iloc[mentioned].tolist()
     for number, original in enumerate(order):
         edges, class_ids = dataset.edges_of(original)
         back_edges, back_ids = back.edges_of(number)
