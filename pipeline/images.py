@@ -3,6 +3,8 @@
 Everything in memory is upright RGB, uint8, (H, W, 3), whatever the file holds: EXIF-rotated, grey, palette, 16-bit, CMYK or
 transparent. Headers are read without decoding. Of a file with several pages or frames (TIFF, GIF, MPO) the first is read. A file
 that cannot be read whole raises `UnreadableImage`; nothing is repaired and nothing is half-read in silence.
+
+OpenCV is imported where pixels are decoded: an import of labels reads headers only, and half of its time would go there.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -95,7 +96,7 @@ def read_header(path: Path) -> Header:
     Raises:
         UnreadableImage: the file is empty, is no image, or promises more than `MAX_PIXELS`.
     """
-    _configure_libraries()
+    _configure_pillow()
     try:
         with PillowImage.open(path) as image:
             width, height = image.size
@@ -114,12 +115,18 @@ def read_header(path: Path) -> Header:
     return Header(width, height, orientation, "JPEG" if kind == "MPO" else kind, mode, camera, taken_s)
 
 
+# What these libraries say of a damaged file on stderr, our own error says with the file's name.
 @lru_cache(maxsize=1)
-def _configure_libraries() -> None:
+def _configure_pillow() -> None:
     # Our own limit gives a ledger entry; Pillow's would be a warning first and an exception of another type later.
     PillowImage.MAX_IMAGE_PIXELS = None
-    # What they say of a damaged file on stderr, our own error says with the file's name.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+@lru_cache(maxsize=1)
+def _configure_cv2() -> None:
+    import cv2
+
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -191,6 +198,9 @@ def decode(path: Path, header: Header | None = None) -> Image:
 
 
 def _decode_with_cv2(path: Path, header: Header) -> Image:
+    import cv2
+
+    _configure_cv2()
     data = path.read_bytes()  # cv2.imread cannot open non-ASCII paths on Windows
     whole = _is_whole_jpeg(data) if header.kind == "JPEG" else header.kind != "PNG" or b"IEND" in data[-65536:]
     if not whole:
@@ -267,6 +277,8 @@ def upright(stored: Image, orientation: int) -> Image:
 
 def encode(image: Image, suffix: str, jpeg_quality: int = 95) -> bytes:
     """RGB pixels as the bytes of a file; `suffix` (".jpg", ".png" …) chooses the format. JPEG without chroma subsampling."""
+    import cv2
+
     suffix = suffix.lower()
     options: list[int] = []
     if suffix in JPEG_SUFFIXES:
@@ -294,6 +306,8 @@ def dhash(image: Image) -> str:
 
     Source: N. Krawetz, "Kind of Like That" (2013), whose hash has one bit a cell: the sign of the step to the right.
     """
+    import cv2
+
     height, width = image.shape[:2]
     step = max(1, min(height, width) // 128)
     # Averaging whole blocks first is five times as fast as going straight to 8x8, and as exact.

@@ -77,7 +77,6 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     from pipeline import files
     from pipeline.labelling import merging
     from pipeline.labelling.fileset import FileSet
-    from pipeline.labelling.frame_pictures import draw_frames
     from pipeline.labelling.importing import ORIGINS, read_origins, warn_of_unlabelled
     from pipeline.ledger import Ledger
 
@@ -98,6 +97,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
             advance()
     undecided = {path: boxes for part in imported for path, boxes in part.undecided.items()}
     if undecided:
+        from pipeline.labelling.frame_pictures import draw_frames
+
         draw_frames(dataset, undecided, tree, out)
     dataset.save(out)
     ledger.write(out)
