@@ -45,7 +45,7 @@ CHOSEN_REASONS = frozenset(
     {
         *("class_dropped", "no_label_file", "other_task", "in_no_source", "link_not_followed"),
         *("crowd", "difficult", "deleted", "ignored_region", "outside"),  # the label file itself says: not an object to detect
-        *("polyline", "point", "keypoints", "tag", "cuboid"),  # shapes that have no box
+        *("polyline", "point", "keypoints", "tag", "cuboid", "video"),  # what has no box on an image
     }
 )
 """Dropped because the user or the format wants it so, not because something is wrong."""

@@ -102,7 +102,7 @@ def _root(file: str, images: Sequence[LabelledImage], references: References) ->
 def _match_one(image: LabelledImage, references: References, root: str | None) -> Match:
     if image.path:
         return Match(image.path)
-    if root is not None and root + image.names[0] in references:
+    if root is not None and image.names and root + image.names[0] in references:
         return Match(root + image.names[0])
     undecided = Match()
     for name in image.names:
