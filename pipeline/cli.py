@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline import __version__, commands, version_commands
+from pipeline import __version__, commands, health_commands, version_commands
 from pipeline.commands import Options
 from pipeline.console import Console
 from pipeline.errors import ArtifactError, PipelineError, UsageError, did_you_mean
@@ -73,6 +73,7 @@ def _bug() -> int:
 
 _WITH_VALUE = frozenset(
     {"--params", "--workspace", "--set", "--force", "--model", "--out", "--confidence", "--device", "--to", "--from", "--images"}
+    | {"--ignore", "--pictures", "--format", "--detections"}
 )
 """Options whose next word is their value, whatever it looks like."""
 
@@ -168,6 +169,15 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     convert.add_argument("--from", dest="from_format", default="auto", metavar="FORMAT", help="default: found by content")
     convert.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not with the labels")
     convert.add_argument("--no-images", action="store_true", help="labels alone, by the sizes that they declare")
+    check = add("check", health_commands.check, "what is wrong with a data set: labels, images, leakage, drift")
+    check.add_argument("subject", nargs="?", metavar="PATH|STAGE@vN", help="default: the latest split, or what there is before it")
+    check.add_argument("--strict", action="store_true", help="exit code 3 when there is an error")
+    check.add_argument("--fix", action="store_true", help="make a version of annotate without what can be mended by rule")
+    check.add_argument("--ignore", action="append", default=[], metavar="CODE", help="leave out this finding")
+    check.add_argument("--pictures", type=Path, metavar="DIR", help="a page with pictures of what was found")
+    check.add_argument("--format", default="auto", metavar="FORMAT", help="of the labels in PATH; default: found by content")
+    check.add_argument("--model", metavar="MODEL", help="train@vN or a model file: where does it disagree with the labels?")
+    check.add_argument("--detections", metavar="WHAT", help="evaluate@vN or a detections.parquet: the same without running a model")
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
     init = add("init", commands.init, "make a new project with a commented params.yaml")
     init.add_argument("folder", type=Path, metavar="DIR")

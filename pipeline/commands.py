@@ -45,6 +45,13 @@ class Options(argparse.Namespace):
     from_format: str
     images: Path | None
     no_images: bool
+    subject: str | None
+    strict: bool
+    fix: bool
+    ignore: list[str]
+    pictures: Path | None
+    format: str
+    detections: str | None
     photos: list[Path]
     model: str | None
     confidence: float | None
@@ -187,7 +194,7 @@ def convert(options: Options, console: Console) -> int:
         raise UsageError("--images and --no-images contradict each other.", "Give one of them.")
     (policy,) = annotate.policies(settings, format=options.from_format, has_images=not options.no_images)
     context = Context(workers=machine.usable_cores(), progress=console.progress, warn=console.warn)
-    done = convert_labels(options.source, options.target, options.to, policy, options.images, context)
+    done = convert_labels(options.source, options.target, options.to, policy, options.images, context, settings.repair)
     counts = done.dataset.counts()
     if console.as_json:
         console.json(

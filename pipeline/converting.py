@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import formats
+from pipeline import fingerprint, formats
 from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.files import TEMPORARY_SUFFIX
 from pipeline.formats import Holdable
+from pipeline.health.repair import repair
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
 from pipeline.labelling.merging import import_sources
@@ -42,11 +43,16 @@ class Conversion:
     ledger: Ledger
 
 
-def convert(source: Path, target: Path, to: str, policy: Policy, photo_root: Path | None, context: Context) -> Conversion:
+def convert(
+    source: Path, target: Path, to: str, policy: Policy, photo_root: Path | None, context: Context, mend: bool = False
+) -> Conversion:
     """Read the labels in `source`, and the images there or below `photo_root`; write them, and the ledger, to a new folder.
 
     `target` appears when it is complete. Images are hard-linked where the file system allows, else copied; with
     `policy.has_images` False, only labels are written. A folder that all images share (`images/`) is not repeated in `target`.
+
+    Args:
+        mend: also leave out exact copies of images.
 
     Raises:
         UsageError: `target` holds something already, or lies within what is read.
@@ -55,8 +61,9 @@ def convert(source: Path, target: Path, to: str, policy: Policy, photo_root: Pat
     module = formats.load_writable(to)
     _refuse_target(target, source, photo_root)
     ledger = Ledger()
-    (imported,) = import_sources(FileSet.scan(source, photo_root), [policy], ledger, context)
-    folder, dataset = _without_common_folder(imported.dataset)
+    files = FileSet.scan(source, photo_root)
+    (imported,) = import_sources(files, [policy], ledger, context, _hashes(files) if mend and policy.has_images else None)
+    folder, dataset = _without_common_folder(repair(imported.dataset, ledger) if mend else imported.dataset)
     working = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
     shutil.rmtree(working, ignore_errors=True)  # of a conversion that was killed
     with context.progress(f"write {to}", 1) as advance:
@@ -70,6 +77,12 @@ def convert(source: Path, target: Path, to: str, policy: Policy, photo_root: Pat
     if not formats.names_images(to):
         lost.append("the names of images (they become numbers of frames)")
     return Conversion(dataset, imported.format, imported.reason, tuple(lost), ledger)
+
+
+def _hashes(files: FileSet) -> dict[str, dict[str, object]]:
+    """What tells copies of an image apart from images that look alike."""
+    digests = fingerprint.of_files(files.photo(path) for path in files.photos)
+    return {path: {"hash": digest} for path, digest in zip(files.photos, digests, strict=True)}
 
 
 def _refuse_target(target: Path, source: Path, photo_root: Path | None) -> None:

@@ -83,6 +83,35 @@ def near_pairs_across(hashes: NDArray[np.uint64], sides: NDArray[np.object_], di
     return count
 
 
+def twins(
+    hashes: NDArray[np.uint64], rank: NDArray[np.int64], kin: Sequence[NDArray[np.int64]], distance: int
+) -> NDArray[np.int64]:
+    """Of each image one of lower rank that is near in the sense of `near_groups`, (N,); -1 where there is none.
+
+    Exact, in O(N) memory. As in `near_groups`, images that have found theirs are not compared again, so data sets in which all
+    images are alike are the quickest.
+
+    Args:
+        rank: (N,) such as 0 for train, 1 for val.
+        kin: columns, (N,) each; two images that are equal in one of them are no twins.
+    """
+    found = np.full(len(hashes), -1)
+    telling = np.flatnonzero(_edges(hashes.T) >= MIN_EDGES)
+    waiting = telling[rank[telling] > rank[telling].min(initial=0)]
+    table, reached = _Table.of(hashes[waiting]), 0
+    for one in telling[np.argsort(rank[telling], kind="stable")].tolist():
+        if reached > 0.1 * len(waiting):  # see `_label`
+            left = found[waiting] < 0
+            waiting, table, reached = waiting[left], _Table(table.words[:, left], table.edges[left]), 0
+        near = waiting[_near(hashes[one], table, distance)]
+        near = near[(rank[near] > rank[one]) & (found[near] < 0)]
+        for column in kin:
+            near = near[column[near] != column[one]]
+        found[near] = one
+        reached += len(near)
+    return found
+
+
 @dataclass(frozen=True)
 class _Table:
     """Hashes to compare with, one word after the other in memory: `words` (8, N), and their numbers of strong `edges` (N,)."""

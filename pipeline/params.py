@@ -27,8 +27,14 @@ except AttributeError:  # PyYAML built without libyaml: slower, same result
     _SafeLoader = yaml.SafeLoader
 
 
+class Health(StageParams):
+    """What `check` leaves out."""
+
+    ignore: list[str] = Field(default_factory=list, description="codes of findings that are known and accepted; see docs/health.md")
+
+
 class Settings(StageParams):
-    """The keys of params.yaml that belong to no stage. `device` and `workers` never change a recipe."""
+    """The keys of params.yaml that belong to no stage. `device`, `workers` and `health` never change a recipe."""
 
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of every stage that draws anything; a section may have its own")
     device: str = Field(
@@ -39,6 +45,7 @@ class Settings(StageParams):
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", description="threads for work on images; auto: one a core"
     )
+    health: Health = Field(default_factory=Health)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Params:
     seed: int
     device: str
     workers: int | Literal["auto"]
+    health: Health
     stages: Mapping[str, StageParams]
     values: Mapping[str, JSON]
 
@@ -167,6 +175,7 @@ def _validate(
         seed=getattr(whole, "seed"),  # noqa: B009 - the model is made at run time
         device=getattr(whole, "device"),  # noqa: B009
         workers=getattr(whole, "workers"),  # noqa: B009
+        health=getattr(whole, "health"),  # noqa: B009
         stages={name: getattr(whole, name) for name in stages},
         # All at once: a section dumped by itself would have its serializer built anew, which a no-op run would notice.
         values={name: value for name, value in whole.model_dump(mode="json").items() if name in stages},

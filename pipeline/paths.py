@@ -27,7 +27,9 @@ def is_plain(path: str) -> bool:
     return not _CONTROL.search(path) and not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
-IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "webp", "tif", "tiff", "ppm", "pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "webp", "tif", "tiff", "ppm", "pgm", "gif", "avif", "heic", "heif"}
+)
 
 
 def is_image(path: str) -> bool:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -47,16 +46,10 @@ Holdable = Literal["splits", "class_order", "background", "sizes"]
 boxes; the images' width and height."""
 
 
-class Strength(IntEnum):
-    """How sure a format is that a tree is its own: the files could be another's too, or they could not."""
-
-    GUESS = 1
-    SURE = 2
-
-
 @dataclass(frozen=True)
 class Evidence:
-    strength: Strength
+    """What says that a tree holds labels of a format."""
+
     reason: str
 
 
@@ -144,12 +137,11 @@ def choose(files: FileSet) -> tuple[str, str]:
             f"There are {len(files.photos)} images but no labels in a known format in {files.root}",
             f"Known formats:\n{describe()}\nLabels may also lie in a folder beside the images: collect their common parent.",
         )
-    best = max(evidence.strength for _, evidence in found)
-    leading = [(name, evidence) for name, evidence in found if evidence.strength == best]
-    if len(leading) > 1:
+    if len(found) > 1:
         raise DataError(
-            f"{files.root} holds labels in {len(leading)} formats, and nothing says which to use",
-            f"Set annotate.format to {' or '.join(name for name, _ in leading)}.",
-            [f"{name}: {evidence.reason}" for name, evidence in leading],
+            f"{files.root} holds labels in {len(found)} formats, and nothing says which to use",
+            f"Set annotate.format to {' or '.join(name for name, _ in found)}; or read them all: annotate.sources, "
+            "one entry a folder.",
+            [f"{name}: {evidence.reason}" for name, evidence in found],
         )
-    return leading[0][0], leading[0][1].reason
+    return found[0][0], found[0][1].reason

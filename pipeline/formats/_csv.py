@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 DELIMITERS = (",", ";", "\t", "|")
 HEAD = 8192
 MAX_CELL = 1 << 24
-"""A polygon of many thousand points may stand in one cell; the library's limit is 131,072 characters."""
+"""A polygon of many thousand points may stand in one cell; the limit of the library, one for the whole process, is 131,072."""
+csv.field_size_limit(MAX_CELL)
 _EXCEL = re.compile(r"sep=([^\w\s]|\t)\r?\n")
 """The first line by which Excel is told the delimiter."""
 
@@ -49,7 +50,6 @@ def read_table(files: FileSet, path: str, has_header: bool = True) -> Table:
     told = _EXCEL.match(text)
     delimiter = told[1] if told else delimiter_of(text)
     rows: list[tuple[int, list[str]]] = []
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for cells in reader:

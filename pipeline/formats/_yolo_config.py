@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pipeline.errors import DataError
+from pipeline.formats._yaml import parse as parse_yaml
 from pipeline.labelling.labels import Labels, Malformed, SplitList
 from pipeline.labelling.references import References
 from pipeline.ledger import Ledger
@@ -64,10 +63,6 @@ def find_configs(files: FileSet, labels: Labels, ledger: Ledger) -> list[Config]
                 config = Config(path, 3, _lines(files, path), lists={path})
             else:
                 continue
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            message = f"malformed YAML ({getattr(error, 'problem', None) or error})"
-            labels.malformed.append(Malformed(path, mark.line + 1 if mark else 0, message))
         except DataError as error:
             labels.malformed.append(Malformed.of(error, path))
         else:
@@ -110,7 +105,7 @@ def _read_yaml(files: FileSet, path: str, others: References, ledger: Ledger) ->
     if not _YAML_MARKS.search(text):
         return None
     # The base loader leaves every scalar a text: a class called `no` or `1e3` must not become False or 1000.0.
-    document = yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506 - builds only text, lists, mappings
+    document = parse_yaml(text, path)
     if not isinstance(document, dict) or not ({"names", "nc"} & document.keys()):
         return None
     config = Config(path, 0, _yaml_names(document, path))

@@ -25,7 +25,7 @@ import orjson
 
 from pipeline.errors import DataError
 from pipeline.files import write_bytes
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, brief, link_images, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, is_utf8, parse_bytes
 from pipeline.formats._shapes import Box, of_coco_rle, of_flat
@@ -49,7 +49,7 @@ class Options(StageParams):
 def detect(files: FileSet) -> Evidence | None:
     candidates = spread(files.with_suffix(".json"), SNIFFED_FILES)
     found = next((path for path in candidates if has_keys(files, path, "images", "annotations", "categories")), None)
-    return Evidence(Strength.SURE, f"{found} has the keys images, annotations and categories") if found else None
+    return Evidence(f"{found} has the keys images, annotations and categories") if found else None
 
 
 def _label_files(files: FileSet) -> list[str]:

@@ -24,7 +24,7 @@ import orjson
 
 from pipeline.errors import DataError
 from pipeline.files import write_bytes
-from pipeline.formats import Evidence, Holdable, Strength, _json
+from pipeline.formats import Evidence, Holdable, _json
 from pipeline.formats._common import link_images, spread
 from pipeline.formats._tables import look_like_fractions
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, split_of_file
@@ -58,7 +58,7 @@ def detect(files: FileSet) -> Evidence | None:
     for path in paths:
         data = _plain(files.read_bytes(path))
         if data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"[") and _BOX.search(data):
-            return Evidence(Strength.SURE, f"{path} is a list of images whose annotations have coordinates")
+            return Evidence(f"{path} is a list of images whose annotations have coordinates")
     return None
 
 

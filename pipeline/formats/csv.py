@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength, openimages, tf_csv
+from pipeline.formats import Evidence, Holdable, openimages, tf_csv
 from pipeline.formats._common import link_images, plain_number, spread
 from pipeline.formats._csv import Table, read_header, read_table
 from pipeline.formats._tables import BoxShape, Columns, look_like_fractions, read_rows
@@ -114,7 +114,7 @@ def detect(files: FileSet) -> Evidence | None:
         header = read_header(files, path)
         known = tf_csv.columns_of(header) or openimages.columns_of(header)
         if not known and isinstance(_find_columns(header, Options()), Columns):
-            return Evidence(Strength.GUESS, f"{path} has columns for an image, a class and a box")
+            return Evidence(f"{path} has columns for an image, a class and a box")
     return None
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, link_images
 from pipeline.formats._cvat import UNBOXED, Document, Task, documents, find, locate, read_shape, split_of
 from pipeline.formats._cvat_writing import attributes, document, edges
@@ -49,7 +49,7 @@ class Options(StageParams):
 
 def detect(files: FileSet) -> Evidence | None:
     found = find(files, _IMAGE)
-    return Evidence(Strength.SURE, f"{found} has the root element <annotations> with <image name=…>") if found else None
+    return Evidence(f"{found} has the root element <annotations> with <image name=…>") if found else None
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:

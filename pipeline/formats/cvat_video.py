@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import DataError
 from pipeline.files import link, write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._cvat import UNBOXED, Document, Shape, Task, documents, find, locate, read_shape
 from pipeline.formats._cvat_frames import FrameFinder, Frames
 from pipeline.formats._cvat_writing import attributes, document, edges
@@ -62,7 +62,7 @@ class Options(StageParams):
 
 def detect(files: FileSet) -> Evidence | None:
     found = find(files, _TRACK, _META)  # a video in which nothing was found has no track
-    return Evidence(Strength.SURE, f"{found} has the root element <annotations>, and tracks instead of images") if found else None
+    return Evidence(f"{found} has the root element <annotations>, and tracks instead of images") if found else None
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:

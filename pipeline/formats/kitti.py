@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import label_file_names, link_images, plain_number, spread
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
 from pipeline.ledger import Ledger
@@ -52,7 +52,7 @@ def detect(files: FileSet) -> Evidence | None:
         rows = files.read_bytes(path)[:4000].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").split("\n", 10)[:10]
         # A number in front is a YOLO polygon, or a row of KITTI's tracking labels.
         if any(name and not _is_number(name) for name, _ in map(_split_row, rows)):
-            return Evidence(Strength.SURE, f"{path} has rows of a type and {NUMBERS} numbers")
+            return Evidence(f"{path} has rows of a type and {NUMBERS} numbers")
     return None
 
 

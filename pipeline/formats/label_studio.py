@@ -32,7 +32,7 @@ import orjson
 
 from pipeline.errors import DataError
 from pipeline.files import write_bytes, write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import link_images, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
 from pipeline.formats._label_studio import Config, image_columns, names_before_upload, read_config, spellings
@@ -61,7 +61,7 @@ class Options(StageParams):
 def detect(files: FileSet) -> Evidence | None:
     candidates = spread(files.with_suffix(".json"), SNIFFED_FILES)
     found = next((path for path in candidates if _is_label_studio(files, path)), None)
-    return Evidence(Strength.SURE, f"{found} holds tasks of Label Studio") if found else None
+    return Evidence(f"{found} holds tasks of Label Studio") if found else None
 
 
 def _is_label_studio(files: FileSet, path: str) -> bool:
@@ -211,8 +211,13 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     storage of the project (https://labelstud.io/guide/storage#Local-storage).
 
     Raises:
-        DataError: a class name that XML cannot hold.
+        DataError: a class name that XML cannot hold, or that begins with `$`, which stands for a column of the tasks there.
     """
+    columns_by_name = [name for name in dataset.class_names if name.startswith("$")]
+    if columns_by_name:
+        raise DataError(
+            "Label Studio takes these class names for columns", "Rename them (annotate.classes.rename).", columns_by_name
+        )
     link_images(dataset, images_folder, out / IMAGES)
     columns = (dataset.images[column].tolist() for column in ("path", "width", "height"))
     tasks = []

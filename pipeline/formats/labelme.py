@@ -30,7 +30,7 @@ import orjson
 
 from pipeline.errors import DataError
 from pipeline.files import write_bytes, write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, label_file_names, link_images, spread
 from pipeline.formats._json import has_keys, parse
 from pipeline.formats._labelme import locate_key, names_of_image
@@ -94,7 +94,7 @@ class _Reading:
 
 def detect(files: FileSet) -> Evidence | None:
     found = [path for path in spread(files.with_suffix(".json")) if has_keys(files, path, *_KEYS)]
-    return Evidence(Strength.SURE, f"{found[0]} has the keys shapes and imagePath") if found else None
+    return Evidence(f"{found[0]} has the keys shapes and imagePath") if found else None
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:

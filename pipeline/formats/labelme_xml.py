@@ -23,7 +23,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, spread
 from pipeline.formats._labelme import names_of_image
 from pipeline.formats._shapes import Box, of_points
@@ -48,7 +48,7 @@ def detect(files: FileSet) -> Evidence | None:
     found = [path for path in spread(files.with_suffix(".xml")) if _is_labelme(files, path)]
     if not found:
         return None
-    return Evidence(Strength.SURE, f"{found[0]} has the root element <annotation> and LabelMe's polygons or <imagesize>")
+    return Evidence(f"{found[0]} has the root element <annotation> and LabelMe's polygons or <imagesize>")
 
 
 def _is_labelme(files: FileSet, path: str) -> bool:

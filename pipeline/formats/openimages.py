@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import label_file_names, link_images, plain_number, spread
 from pipeline.formats._csv import delimiter_of, number, read_header
 from pipeline.formats._tables import Columns
@@ -86,7 +86,7 @@ def columns_of(header: Sequence[str]) -> Columns | None:
 
 def detect(files: FileSet) -> Evidence | None:
     found = next((path for path in spread(files.with_suffix(".csv"), 200) if columns_of(read_header(files, path))), None)
-    return Evidence(Strength.SURE, f"{found} has the columns ImageID, LabelName, XMin, XMax, YMin, YMax") if found else None
+    return Evidence(f"{found} has the columns ImageID, LabelName, XMin, XMax, YMin, YMax") if found else None
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
@@ -253,9 +253,13 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     The subsets are train, validation and test, and default for images of no split. The code of a class is its name.
 
     Raises:
-        DataError: two images of one folder differ only in their suffix and would share an ImageID.
+        DataError: two images of one folder differ only in their suffix and would share an ImageID, or an ImageID could also be
+            read as the path of another image.
     """
     ids = label_file_names(dataset, "")
+    unclear = sorted(set(ids) & {f"{IMAGES}/{image_id}" for image_id in ids})
+    if unclear:
+        raise DataError(f"ImageIDs that could also be the path of another image: {', '.join(unclear)}", "Rename the folder.")
     link_images(dataset, images_folder, out / IMAGES)
     tables: dict[str, list[Sequence[object]]] = {f"{_DESCRIPTIONS}-boxable": [(name, name) for name in dataset.class_names]}
     images = dataset.images[["width", "height", "split"]].itertuples(index=False)

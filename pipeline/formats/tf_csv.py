@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import link_images, plain_number, spread
 from pipeline.formats._csv import read_header, read_table
 from pipeline.formats._tables import Columns, look_like_fractions, read_rows
@@ -48,7 +48,7 @@ class Options(StageParams):
 
 def detect(files: FileSet) -> Evidence | None:
     found = next((path for path in spread(files.with_suffix(".csv"), 200) if columns_of(read_header(files, path))), None)
-    return Evidence(Strength.SURE, f"{found} has the columns {', '.join(HEADER)}") if found else None
+    return Evidence(f"{found} has the columns {', '.join(HEADER)}") if found else None
 
 
 def columns_of(header: Sequence[str]) -> Columns | None:

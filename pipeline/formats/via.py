@@ -27,7 +27,7 @@ import orjson
 
 from pipeline.errors import DataError
 from pipeline.files import write_bytes
-from pipeline.formats import Evidence, Holdable, Strength, _via3
+from pipeline.formats import Evidence, Holdable, _via3
 from pipeline.formats._common import link_images, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
 from pipeline.formats._via import (
@@ -57,7 +57,7 @@ MOST_BUTTONS = 5  # VIA's own import shows more options than these as a menu
 def detect(files: FileSet) -> Evidence | None:
     candidates = spread(files.with_suffix(".json"), SNIFFED_FILES)
     found = next((path for path in candidates if _is_via(files, path)), None)
-    return Evidence(Strength.SURE, f"{found} has images and regions as VIA writes them") if found else None
+    return Evidence(f"{found} has images and regions as VIA writes them") if found else None
 
 
 def _is_via(files: FileSet, path: str) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import link_images, spread
 from pipeline.formats._csv import Table, read_header, read_table
 from pipeline.formats._json import SNIFFED_FILES, parse_bytes
@@ -44,7 +44,7 @@ COLUMNS = (
 
 def detect(files: FileSet) -> Evidence | None:
     found = next((path for path in spread(files.with_suffix(".csv"), SNIFFED_FILES) if _is_via(files, path)), None)
-    return Evidence(Strength.SURE, f"{found} has VIA's header") if found else None
+    return Evidence(f"{found} has VIA's header") if found else None
 
 
 def _is_via(files: FileSet, path: str) -> bool:

@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, label_file_names, link_images, plain_number, spread
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
@@ -53,7 +53,7 @@ class Options(StageParams):
 def detect(files: FileSet) -> Evidence | None:
     xml = files.with_suffix(".xml")
     found = [path for path in spread(xml) if _is_annotation(files, path)]
-    return Evidence(Strength.SURE, f"{found[0]} has the root element <annotation>") if found else None
+    return Evidence(f"{found[0]} has the root element <annotation>") if found else None
 
 
 def _is_annotation(files: FileSet, path: str) -> bool:

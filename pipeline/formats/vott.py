@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline.errors import DataError
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
 from pipeline.formats._labelme import locate_key
@@ -69,7 +69,7 @@ class _Reading:
 
 def detect(files: FileSet) -> Evidence | None:
     found = [path for path in spread(files.with_suffix(".json"), SNIFFED_FILES) if has_keys(files, path, "asset", "regions")]
-    return Evidence(Strength.SURE, f"{found[0]} has the keys asset and regions") if found else None
+    return Evidence(f"{found[0]} has the keys asset and regions") if found else None
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from pipeline.errors import DataError
 from pipeline.files import write_text
-from pipeline.formats import Evidence, Holdable, Strength
+from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import label_file_names, link_images, plain_number, spread
 from pipeline.formats._yolo_config import MAX_CLASSES, class_names, find_configs, label_paths
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed
@@ -52,12 +52,12 @@ def detect(files: FileSet) -> Evidence | None:
     lists = {path for config in configs for path in config.lists}
     texts = [path for path in spread(_text_files(files, lists), 200) if _has_rows(files, path)]
     if configs and configs[0].kind < 2 and (texts or configs[0].splits):
-        return Evidence(Strength.SURE, f"{configs[0].file} lists classes or splits")
+        return Evidence(f"{configs[0].file} lists classes or splits")
     if not texts:
         return None
     if configs:
-        return Evidence(Strength.SURE, f"{texts[0]} has rows of a class number and fractions, {configs[0].file} lists classes")
-    return Evidence(Strength.GUESS, f"{texts[0]} has rows of a class number and fractions")
+        return Evidence(f"{texts[0]} has rows of a class number and fractions, {configs[0].file} lists classes")
+    return Evidence(f"{texts[0]} has rows of a class number and fractions")
 
 
 def _text_files(files: FileSet, lists: set[str]) -> list[str]:
@@ -90,6 +90,9 @@ def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
         rows.read(files, labels.add_image(image))
     if names is None:
         names = [f"class_{number}" for number in range(rows.highest + 1)]
+        detail = f"no file lists class names: they are called {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+        where = labels.images[0].file if labels.images else ""
+        ledger.add("file", "converted", "class_names_invented", file=where, detail=detail)
     _name_classes(labels, names, source, ledger)
     labels.splits = [split for config in configs for split in config.splits]
     return labels

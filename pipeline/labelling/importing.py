@@ -43,7 +43,7 @@ from pipeline.stage import Context
 
 CHOSEN_REASONS = frozenset(
     {
-        *("class_dropped", "no_label_file", "other_task", "in_no_source", "link_not_followed"),
+        *("class_dropped", "no_label_file", "other_task", "in_no_source", "in_two_sources", "link_not_followed"),
         *("crowd", "difficult", "deleted", "ignored_region", "outside"),  # the label file itself says: not an object to detect
         *("polyline", "point", "keypoints", "tag", "cuboid", "video"),  # what has no box on an image
     }
@@ -190,6 +190,25 @@ def read_origins(path: Path) -> dict[str, dict[str, object]]:
         return {}
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
     return {row["path"]: row for row in rows}
+
+
+_TOLD = ("class_names_invented", "overlapping_splits")
+"""What a person should hear of although nothing was lost."""
+
+
+def warn_of_losses(ledger: Ledger, context: Context) -> None:
+    """Tell how much was left out as defective, and what was supposed; the ledger has each single thing."""
+    dropped = [entry for entry in ledger.entries if entry.action == "dropped" and is_defect(entry)]
+    parts = []
+    for item, word in (("image", "images"), ("box", "boxes"), ("file", "files")):
+        counts = Counter(entry.reason for entry in dropped if entry.item == item)
+        if counts:
+            parts.append(f"{word}: {', '.join(f'{count:,} {reason}' for reason, count in counts.most_common())}")
+    if parts:
+        context.warn(f"Left out as defective: {'; '.join(parts)}. Each stands in ledger.jsonl with its file and line.")
+    for entry in ledger.entries:
+        if entry.reason in _TOLD:
+            context.warn(f"{entry.where()}: {entry.detail}.")
 
 
 def warn_of_unlabelled(dataset: Dataset, ledger: Ledger, context: Context) -> None:

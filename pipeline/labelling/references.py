@@ -57,8 +57,9 @@ class References:
             self._by_name.setdefault(name, []).append(path)
             self._by_stem.setdefault(os.path.splitext(name)[0], []).append(path)
 
-    def __contains__(self, path: str) -> bool:
-        return path in self._paths
+    def exact(self, path: str) -> str:
+        """The file of that path, or the only one that it becomes by adding a suffix; "" where there is none."""
+        return path if path in self._paths else self._without_suffix.get(path, "")
 
     def find(self, name: str, near: str) -> Match:
         """The file that `name`, written in the label file `near`, refers to."""
@@ -80,19 +81,19 @@ class References:
         while folder:
             folder = folder.rpartition("/")[0]
             path = posixpath.normpath(f"{folder}/{name}" if folder else name)
-            if path in self._paths:
-                return path
-            if path in self._without_suffix:
-                return self._without_suffix[path]
-        return name if name in self._paths else self._without_suffix.get(name, "")
+            if path in self._paths or path in self._without_suffix:
+                return self.exact(path)
+        return self.exact(name)
 
     def roots(self, names: Sequence[str]) -> Counter[str]:
         """For every folder (with its slash, "" at the top) from which a name leads to a file: how many of the names do."""
         votes: Counter[str] = Counter()
         for name in names:
-            for path in self._by_name.get(_key(name.rpartition("/")[2]), ()):
-                if path == name or path.endswith(f"/{name}"):
-                    votes[path[: len(path) - len(name)]] += 1
+            key = _key(name.rpartition("/")[2])
+            for path in self._by_name.get(key) or self._by_stem.get(key, ()):
+                found = path if key in self._by_name else os.path.splitext(path)[0]
+                if found == name or found.endswith(f"/{name}"):
+                    votes[found[: len(found) - len(name)]] += 1
         return votes
 
     def _named(self, name: str, near: str) -> Match:

@@ -73,23 +73,23 @@ def _leave_out(found: Resolved, record: int, image: LabelledImage, reason: str, 
 
 
 def _match(images: Sequence[LabelledImage], references: References) -> list[Match]:
-    files: dict[str, list[LabelledImage]] = defaultdict(list)
+    parts: dict[tuple[str, str], list[LabelledImage]] = defaultdict(list)  # one file may hold all splits, each in its own folder
     for image in images:
         if image.names and not image.path:
-            files[image.file].append(image)
-    roots = {file: _root(file, records, references) for file, records in files.items()}
-    return [_match_one(image, references, roots.get(image.file)) for image in images]
+            parts[image.file, image.split].append(image)
+    roots = {part: _root(part[0], records, references) for part, records in parts.items()}
+    return [_match_one(image, references, roots.get((image.file, image.split))) for image in images]
 
 
 def _root(file: str, images: Sequence[LabelledImage], references: References) -> str | None:
     """The folder from which the names in a label file lead to files; None when that is not clear.
 
-    Half of them must: the label file's own folder if they do, then one named after its split, then the one where most do.
+    Half of them must: the label file's own folder if no other has more, then one named after its split, then the one of most.
     """
     names = [image.names[0] for image in images[:: len(images) // ROOT_SAMPLE + 1]]
     votes = {root: count for root, count in references.roots(names).items() if 2 * count >= len(names)}
     own = file.rpartition("/")[0] + "/" if "/" in file else ""
-    if own in votes:
+    if own in votes and votes[own] == max(votes.values()):
         return own
     split = images[0].split
     of_split = {root: count for root, count in votes.items() if split and split_of_folder(root) == split}
@@ -102,8 +102,8 @@ def _root(file: str, images: Sequence[LabelledImage], references: References) ->
 def _match_one(image: LabelledImage, references: References, root: str | None) -> Match:
     if image.path:
         return Match(image.path)
-    if root is not None and image.names and root + image.names[0] in references:
-        return Match(root + image.names[0])
+    if root is not None and image.names and (path := references.exact(root + image.names[0])):
+        return Match(path)
     undecided = Match()
     for name in image.names:
         match = references.find(name, image.file)

@@ -1,7 +1,7 @@
 """Turn collected images and label files of any known format into one data set.
 
 The format is found by content. Every image and box that does not come through unchanged stands in the ledger. Images are
-hard-linked, never changed.
+hard-linked, never changed. A data card (`CARD.md`) says what the data set is and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline import formats
+from pipeline.errors import did_you_mean
 from pipeline.labelling.classes import Classes
 from pipeline.stage import JSON, Context, Stage, StageParams
 
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
     from pipeline.labelling.import_steps import Policy
 
 
+def _known_format(name: str) -> str:
+    if name not in ("auto", *formats.names()):
+        raise ValueError(f"there is no label format '{name}'. {did_you_mean(name, ['auto', *formats.names()])}")
+    return name
+
+
+Format = Annotated[str, AfterValidator(_known_format)]
+
+
 class Source(StageParams):
     """One of several sources of labels, with rules of its own."""
 
     folder: str = Field(min_length=1, description="the folder of it in what was collected")
     images: str = Field(default="", description="the folder of its images, if they lie elsewhere")
-    format: str = Field(default="auto", description="a label format, or auto")
+    format: Format = Field(default="auto", description="a label format, or auto")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the format")
     classes: Classes = Field(default_factory=Classes, description="which classes there are, before the sources are put together")
     frame: Literal["auto", "upright", "stored"] = Field(default="auto", description="as annotate.frame")
@@ -35,7 +45,7 @@ class Source(StageParams):
 class Params(StageParams):
     """The section `annotate` of params.yaml."""
 
-    format: str = Field(default="auto", description="a label format, or auto: found by content")
+    format: Format = Field(default="auto", description="a label format, or auto: found by content")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the format, as docs/formats.md lists them")
     images: str = Field(
         default="", description="the folder, in what was collected, of the images, if it is not that of the labels"
@@ -56,6 +66,11 @@ class Params(StageParams):
         default="auto", description="how labels of EXIF-rotated photos were drawn; auto goes by declared sizes, else upright"
     )
     include_unlabelled: bool = Field(default=True, description="keep images that no label file mentions, as background")
+    repair: bool = Field(
+        default=False,
+        description="also leave out exact copies of images; `check --fix` makes such a version. Copies with different labels "
+        "are kept, for a person to judge",
+    )
     burst_seconds: float = Field(
         default=2.0,
         ge=0,
@@ -75,9 +90,10 @@ class Params(StageParams):
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
     from pipeline import files
+    from pipeline.datacard import read_origin, write_card
     from pipeline.labelling import merging
     from pipeline.labelling.fileset import FileSet
-    from pipeline.labelling.importing import ORIGINS, read_origins, warn_of_unlabelled
+    from pipeline.labelling.importing import ORIGINS, read_origins, warn_of_losses, warn_of_unlabelled
     from pipeline.ledger import Ledger
 
     ledger = Ledger()
@@ -90,6 +106,11 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     if params.sources or params.images:
         for path in sorted(set(tree.photos) - set(dataset.images["path"]) - {entry.path for entry in ledger.entries}):
             ledger.add("image", "dropped", "in_no_source", path=path)
+    if params.repair:
+        from pipeline.health.repair import repair
+
+        dataset = repair(dataset, ledger)
+    warn_of_losses(ledger, context)
     warn_of_unlabelled(dataset, ledger, context)
     with context.progress("link images", len(dataset.images)) as advance:
         for path in dataset.images["path"]:
@@ -102,10 +123,12 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
         draw_frames(dataset, undecided, tree, out)
     dataset.save(out)
     ledger.write(out)
+    formats_read = ", ".join(dict.fromkeys(part.format for part in imported))
+    write_card(out, dataset, {**read_origin(inputs["collect"]), "labels": formats_read}, ledger.entries)
     splits = dataset.images["split"].value_counts()
     return {
         **dataset.counts(),
-        "format": ", ".join(dict.fromkeys(part.format for part in imported)),
+        "format": formats_read,
         "format_reason": "; ".join(part.reason for part in imported),
         "boxes_read": len(dataset.boxes) + sum(entry.item == "box" and entry.action == "dropped" for entry in ledger.entries),
         "unlabelled": sum(entry.reason == "no_label_file" for entry in ledger.entries),

@@ -1,7 +1,8 @@
 """split: put every image on one side, train, val or test, without leakage.
 
 Images of one group (a video, burst or scene, near-duplicates) never straddle a split. Classes are stratified by boxes. A photo
-keeps its side when others are added: sides are taken over from the version before that had the same params.
+keeps its side when others are added: sides are taken over from the version before that had the same params. A data card
+(`CARD.md`) says what the data set is and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Params(StageParams):
 
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
+    from pipeline import ledger as ledgers
     from pipeline import splitting
+    from pipeline.datacard import read_origin, write_card
     from pipeline.dataset import Dataset
     from pipeline.files import link
     from pipeline.ledger import Ledger
@@ -79,6 +82,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
             advance()
     result.save(out)
     ledger.write(out)
+    write_card(out, result, read_origin(inputs["annotate"]), [*ledgers.read(inputs["annotate"]), *ledger.entries])
     counts = ledger.counts()
     straddling = sum(number for reason, number in counts.items() if reason.endswith("straddles_given_split"))
     sizes = splitting.group_sizes(groups)
@@ -127,10 +131,10 @@ def headline(summary: JSON) -> str:
 
 
 STAGE = Stage(
-    inputs=("preprocess",),
+    inputs=("annotate", "preprocess"),  # annotate: for the data card
     params=Params,
     run=run,
-    version=2,
+    version=3,
     root="datasets",
     summary="put every image on one side, without leakage",
     headline=headline,

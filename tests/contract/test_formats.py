@@ -239,24 +239,18 @@ def test_two_formats_that_fit_are_refused(name: str, other: str, collected: Coll
     if other <= name:
         pytest.skip("each pair once")
     label(collected, name, {"a.jpg": [("cat", 1, 2, 3, 4)]})
-    alone = strengths(collected)
-    assert list(alone) == [name], "no format takes another's files for its own"
+    assert found_in(collected) == [name], "no format takes another's files for its own"
     label(collected, other, {"b.jpg": [("dog", 5, 6, 7, 8)]})
-    found = strengths(collected)
-    assert list(found) == [name, other]
-    if found[name] == found[other]:
-        with pytest.raises(DataError, match=rf"(?s){name}: .*{other}: .*annotate\.format to {name} or {other}"):
-            collected.run()
-    else:
-        assert formats.choose(FileSet.scan(collected.files))[0] == max(found, key=lambda one: found[one])
+    assert found_in(collected) == [name, other]
+    with pytest.raises(DataError, match=rf"(?s){name}: .*{other}: .*annotate\.format to {name} or {other}"):
+        collected.run()
     if formats.names_images(other):
         assert ("images/b.jpg", "dog", 5, 6, 7, 8) in collected.run(format=other).boxes()
 
 
-def strengths(collected: Collected) -> dict[str, formats.Strength]:
+def found_in(collected: Collected) -> list[str]:
     files = FileSet.scan(collected.files)
-    found = {name: formats.load(name).detect(files) for name in FORMATS}
-    return {name: evidence.strength for name, evidence in found.items() if evidence}
+    return [name for name in FORMATS if formats.load(name).detect(files)]
 
 
 def test_unknown_options_are_refused(name: str, collected: Collected) -> None:
@@ -309,7 +303,9 @@ def test_airbird(shared_data: Path, collected: Collected) -> None:
 
 def test_exif_in_the_upright_frame(shared_data: Path, collected: Collected) -> None:
     collected.copy(shared_data / "exif")
-    result = collected.run(include_unlabelled=False)
+    with pytest.raises(DataError, match=r"(?s)2 formats.*coco: .*yolo: "):
+        collected.run()
+    result = collected.run(format="coco", include_unlabelled=False)
     assert (result.summary["format"], result.summary["images"], result.summary["boxes"]) == ("coco", 19, 19)
     boxes = {path: box for path, _, *box in result.boxes()}
     assert all(boxes[f"images/Landscape_{number}.jpg"] == boxes["images/Landscape_0.jpg"] for number in range(1, 9))

@@ -34,8 +34,8 @@ def test_planning_does_not_load_heavy_libraries() -> None:
 
 
 def test_preflight_refuses_what_cannot_work() -> None:
-    with pytest.raises(ParamsError, match=r"(?s)no label format 'yollo'.*Did you mean 'yolo'\?"):
-        annotate.preflight(annotate.Params(format="yollo"), Context())
+    with pytest.raises(ValueError, match=r"(?s)no label format 'yollo'.*Did you mean 'yolo'\?"):
+        annotate.Params(format="yollo")
     with pytest.raises(ParamsError, match=r"(?s)annotate\.options\.name: .*Its options: names"):
         annotate.preflight(annotate.Params(format="yolo", options={"name": ["a"]}), Context())
     annotate.preflight(annotate.Params(format="voc", options={"one_based": True}), Context())
@@ -69,7 +69,7 @@ def test_origins_may_hold_any_text(tmp_path: Path) -> None:
 def test_equal_input_gives_equal_bytes(collected: Collected, tmp_path: Path) -> None:
     collected.image("a.jpg").image("b.jpg").text("a.txt", ROW)
     first = {path.name: path.read_bytes() for path in collected.run().folder.iterdir() if path.is_file()}
-    assert set(first) == {"images.parquet", "boxes.parquet", "classes.json", "ledger.jsonl"}
+    assert set(first) == {"images.parquet", "boxes.parquet", "classes.json", "ledger.jsonl", "CARD.md", "origin.json"}
     assert first == {path.name: path.read_bytes() for path in collected.run().folder.iterdir() if path.is_file()}
 
 
@@ -107,8 +107,9 @@ def test_one_image_with_two_sources_of_labels(collected: Collected) -> None:
 
 def test_a_label_that_surely_belongs_wins_over_one_of_the_same_name(collected: Collected) -> None:
     collected.image("set/images/1.jpg").text("set/labels/1.txt", ROW).text("old/1.txt", "0 .5 .5 .9 .9\n")
+    collected.text("classes.txt", "cat\n")
     result = collected.run()
-    assert result.boxes() == [("set/images/1.jpg", "class_0", *EDGES)]
+    assert result.boxes() == [("set/images/1.jpg", "cat", *EDGES)]
     assert result.reasons() == {"box dropped: claimed_by_other": 1, "image dropped: claimed_by_other": 1}
 
 

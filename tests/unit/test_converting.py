@@ -116,6 +116,14 @@ def test_names_that_lead_out_are_refused(tmp_path: Path) -> None:
     assert dropped == {(item, *rest) for item in ("image", "box") for rest in wrong}
 
 
+def test_copies_are_left_out_when_wanted(collected: Collected, tmp_path: Path) -> None:
+    (collected.files / "images/c.jpg").write_bytes((collected.files / "images/b.jpg").read_bytes() + b"another")
+    (collected.files / "images/d.jpg").write_bytes((collected.files / "images/a.jpg").read_bytes())
+    (collected.files / "images/b.jpg").write_bytes((collected.files / "images/c.jpg").read_bytes())
+    assert convert(collected.files, tmp_path / "out", "--to", "yolo", "annotate.repair=true") == 0
+    assert sorted(path.name for path in (tmp_path / "out/images").iterdir()) == ["a.jpg", "b.jpg"]
+
+
 def test_links_that_leave_the_folder_are_named_and_not_followed(collected: Collected, tmp_path: Path) -> None:
     secret = tmp_path / "secret.jpg"
     secret.write_bytes((collected.files / "images/a.jpg").read_bytes())

@@ -131,7 +131,7 @@ def test_openimages_saved_anew_by_a_spreadsheet(collected: Collected, old: str, 
 
 def test_openimages_every_unreadable_file_is_named(collected: Collected) -> None:
     collected.image("a.jpg").text("good.csv", HEADER + ROW).text("quote.csv", HEADER + '"' + ROW + ROW)
-    collected.data("latin.csv", (HEADER + ROW).encode() + b"\xe4,\n").text("long.csv", HEADER + ROW + '"' + "a" * 200_000)
+    collected.data("latin.csv", (HEADER + ROW).encode() + b"\xe4,\n")
     collected.text("class-descriptions.csv", "/m/01g317,Person\n/m/0k4j,Car,red\n")
     collected.text("masks.csv", "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks\n")
     with pytest.raises(DataError) as error:
@@ -139,7 +139,6 @@ def test_openimages_every_unreadable_file_is_named(collected: Collected) -> None
     assert [problem.split(" (")[0] for problem in error.value.problems] == [
         "class-descriptions.csv:2: expected a code and a name, got 3 cells",
         "latin.csv:1: the text is not UTF-8",
-        "long.csv:3: malformed CSV",
         "quote.csv:2: a quoted cell runs over several lines: a quote is missing",
     ]
 

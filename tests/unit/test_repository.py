@@ -22,7 +22,7 @@ PACKAGE = ROOT / "pipeline"
 
 # From the top down: a module may import from its own layer and from those below. Names are modules and folders of pipeline/.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("command line", frozenset({"__main__", "cli", "commands", "console", "doctor", "version_commands"})),
+    ("command line", frozenset({"__main__", "cli", "commands", "console", "doctor", "health_commands", "version_commands"})),
     ("runner", frozenset({"runner"})),
     ("stages", frozenset({"stages"})),
     ("tools and plugins", frozenset()),  # everything that is not named: sources, formats, runtimes, metrics, yolo, …

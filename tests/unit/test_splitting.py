@@ -179,7 +179,7 @@ def run_stage(data: Dataset, folder: Path, history: Path | None = None, **params
         (folder / "in/images" / path).write_bytes(b"pixels")
     data.save(folder / "in")
     context = Context(history=history, warn=said.append)
-    split.run({"preprocess": folder / "in"}, Params.model_validate(params), folder / "out", context)
+    split.run({"annotate": folder / "in", "preprocess": folder / "in"}, Params.model_validate(params), folder / "out", context)
     return said
 
 

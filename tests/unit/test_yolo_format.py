@@ -109,7 +109,7 @@ def test_yolo_keypoints(collected: Collected) -> None:
 
 
 def test_yolo_an_empty_label_file_is_background_without_a_word(collected: Collected) -> None:
-    collected.image("a.jpg").text("a.txt", ROW).image("b.jpg").text("b.txt", "")
+    collected.image("a.jpg").text("a.txt", ROW).image("b.jpg").text("b.txt", "").text("classes.txt", "cat\n")
     result = collected.run()
     assert (result.summary["background"], result.summary["unlabelled"], result.entries) == (1, 0, [])
 
@@ -125,7 +125,8 @@ def test_yolo_label_files_anywhere(collected: Collected) -> None:
         ("pictures/x/1.jpg", 40),
         ("pictures/y/1.jpg", 30),
     ]
-    assert result.entries == []
+    assert result.reasons() == {"file converted: class_names_invented": 1}
+    assert "no file lists class names: they are called class_0" in result.warnings[0]
 
 
 def test_yolo_one_label_file_for_two_images(collected: Collected) -> None:

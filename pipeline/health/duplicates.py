@@ -1,0 +1,84 @@
+"""Images that are there twice, byte for byte or to the eye, and copies that were labelled differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.boxes import Boxes
+from pipeline.dataset import Dataset
+from pipeline.health.findings import MOST_ITEMS, Finding, Item, counted, finding
+from pipeline.neighbours import near_groups, parse
+
+MOST_COMPARED = 200_000
+"""Images of which every pair is compared: it takes a minute or two, and four times as long for twice as many."""
+DISTANCE = 6
+"""Of 64 strong edges, how many may differ in near-duplicates: as `split.duplicate_distance` has it unless told."""
+
+
+def check(dataset: Dataset, hashes: list[str], distance: int = DISTANCE) -> list[Finding]:
+    """Duplicates on one side of the split, or where there is no split yet; `splits.check` tells of those across.
+
+    Args:
+        hashes: `images.dhash` of each image, "" where it is not known.
+    """
+    found = [*_exact(dataset), _near(dataset, hashes, distance)]
+    return [one for one in found if one.count]
+
+
+def copies(dataset: Dataset) -> list[list[int]]:
+    """Rows of images with the same bytes, two or more; one for each original, of which tiles and augmented copies were made."""
+    images = dataset.images
+    known = images[images["hash"] != ""]
+    twice = known[known["hash"].duplicated(keep=False)]
+    groups = (rows.drop_duplicates("source_id").index.tolist() for _, rows in twice.groupby("hash", sort=False))
+    return [rows for rows in groups if len(rows) > 1]
+
+
+def signature(edges: Boxes, class_ids: NDArray[np.int64]) -> frozenset[tuple[float, ...]]:
+    """What is labelled on an image, to a hundredth of a pixel: two copies agree when it is the same."""
+    table = np.column_stack([class_ids, edges]).round(2) + 0.0
+    return frozenset(tuple(values) for values in table.tolist())
+
+
+def _exact(dataset: Dataset) -> Iterator[Finding]:
+    paths, sides = dataset.images["path"].to_numpy(), dataset.images["split"].to_numpy()
+    boxes = dataset.by_image()
+    same: list[Item] = []
+    differing: list[Item] = []
+    for rows in copies(dataset):
+        first, labels = rows[0], signature(*boxes[rows[0]])
+        for row in rows[1:]:
+            if signature(*boxes[row]) != labels:
+                detail = f"{len(boxes[row][0])} and {counted(len(boxes[first][0]), 'box', 'boxes')}"
+                differing.append(Item(paths[row], other=paths[first], detail=detail))
+            elif sides[row] == sides[first]:
+                same.append(Item(paths[row], other=paths[first]))
+    yield finding("image_duplicate", same)
+    yield finding("image_duplicate_labels", differing)
+
+
+def _near(dataset: Dataset, hashes: list[str], distance: int) -> Finding:
+    """Images that look like another one of the same side; chains of them are one group, named by its first."""
+    images = dataset.images
+    known = np.flatnonzero([bool(text) for text in hashes])
+    if not len(known):
+        return finding("image_near_duplicate", [])
+    if len(known) > MOST_COMPARED:
+        return finding("near_unchecked", [], count=len(known))
+    group = near_groups(parse([hashes[row] for row in known.tolist()]), distance)
+    table = pd.DataFrame({"row": known, "group": group, "side": images["split"].to_numpy()[known]})
+    table["source"] = images["source_id"].to_numpy()[known]
+    table["content"] = images["hash"].where(images["hash"] != "", images["path"]).to_numpy()[known]
+    table = table.drop_duplicates(["group", "side", "source"]).drop_duplicates(["group", "side", "content"])
+    chains = table.groupby(["group", "side"])
+    table = table.assign(first=chains["row"].transform("first"), rank=chains.cumcount())
+    later = table[table["row"] != table["first"]].sort_values(["rank", "row"])  # a pair of each group before the second of any
+    pairs = later[["row", "first"]].to_numpy()
+    paths = images["path"].to_numpy()
+    groups = int(later.groupby(["group", "side"]).ngroups)
+    detail = f"in {counted(groups, 'group')}" if len(pairs) else ""
+    return finding("image_near_duplicate", [Item(paths[a], other=paths[b]) for a, b in pairs[:MOST_ITEMS]], detail, len(pairs))

@@ -1,0 +1,75 @@
+"""All checks, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.dataset import Dataset
+from pipeline.detections import Detections
+from pipeline.health import accounts, duplicates, images, labels, model, splits
+from pipeline.health.findings import Finding, arranged, require_known
+from pipeline.health.images import Look
+from pipeline.health.opening import Subject
+from pipeline.ledger import Entry
+from pipeline.stage import Context
+
+Opinions = Callable[[Sequence[Look]], Sequence[Detections | None]]
+"""What a model finds in each image, None where it was not asked; it is told which images can be read."""
+
+
+def examine(
+    subject: Subject,
+    context: Context,
+    ignore: Sequence[str] = (),
+    distance: int = duplicates.DISTANCE,
+    opinions: Opinions | None = None,
+    pictures: Path | None = None,
+) -> list[Finding]:
+    """Everything that can be found in a data set, errors first.
+
+    Args:
+        ignore: codes that are left out.
+        distance: of 64 strong edges of two pictures, how many may differ in near-duplicates.
+        opinions: asked for what a model finds.
+        pictures: a folder for pictures of what was found.
+
+    Raises:
+        ParamsError: `ignore` names a code that does not exist.
+    """
+    require_known(ignore)
+    dataset = subject.dataset
+    looks = images.look_at_all(dataset, subject.folder, context)
+    hashes = [look.dhash for look in looks]
+    brightness = [look.brightness for look in looks]
+    stored = frozenset(entry.path for entry in subject.entries if entry.reason == "stored_frame")
+    unlabelled = frozenset(entry.path for entry in subject.entries if entry.reason == "no_label_file")
+    found = [
+        *subject.found,
+        *accounts.findings_of(subject.entries),
+        *images.check(dataset, looks, stored, unlabelled),
+        *labels.check(dataset),
+        *duplicates.check(dataset, hashes, distance),
+        *splits.check(dataset, hashes, brightness, distance),
+        *(model.check(dataset, opinions(looks)) if opinions else ()),
+    ]
+    findings = arranged(found, ignore)
+    if pictures is not None:
+        from pipeline.health.pictures import draw
+
+        return draw(findings, subject, brightness, pictures, context)
+    return findings
+
+
+def examine_tables(dataset: Dataset, entries: Sequence[Entry] = (), ignore: Sequence[str] = ()) -> list[Finding]:
+    """What is found without opening an image: for stages, which tell it in the data card of what they make."""
+    require_known(ignore)
+    hashes = dataset.images["dhash"].tolist()
+    found = [
+        *accounts.findings_of(entries),
+        *images.names(dataset.images["path"].tolist()),
+        *labels.check(dataset),
+        *duplicates.check(dataset, hashes),
+        *splits.check(dataset, hashes, [float("nan")] * len(hashes)),
+    ]
+    return arranged((one for one in found if one.count), ignore)
