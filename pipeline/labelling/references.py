@@ -90,7 +90,7 @@ class References:
         votes: Counter[str] = Counter()
         for name in names:
             key = _key(name.rpartition("/")[2])
-            for path in self._by_name.get(key) or self._by_stem.get(key, ()):
+            for path in self._by_name.get(key) or self._by_stem.get(key, []):
                 found = path if key in self._by_name else os.path.splitext(path)[0]
                 if found == name or found.endswith(f"/{name}"):
                     votes[found[: len(found) - len(name)]] += 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.web import cautions, data, making, results, text, training
+from pipeline.web import cautions, data, health, making, results, text, training
 from pipeline.web.artifacts import Artifact, number
 
 JSON = dict[str, Any]
@@ -26,6 +26,7 @@ def render(folders: Mapping[str, Path], title: str, images: int) -> str:
     artifacts = {stage: Artifact.open(stage, folder) for stage, folder in folders.items()}
     parts: JSON = {
         "data": data.part(artifacts),
+        "health": health.part(artifacts),
         "training": training.part(artifacts["train"]),
         "results": results.part(artifacts, images),
         "making": making.part(artifacts),
