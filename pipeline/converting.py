@@ -24,6 +24,7 @@ _WORDS: dict[Holdable, str] = {
     "splits": "which split an image belongs to",
     "background": "images without boxes",
     "class_order": "the classes' order",
+    "sizes": "the sizes of the images",
 }
 
 
@@ -73,7 +74,7 @@ def convert(
             target.rmdir()
         working.rename(target)
         advance()
-    lost = _lost(dataset, module.HOLDS)
+    lost = _lost(dataset, module.HOLDS, policy.has_images)
     if not formats.names_images(to):
         lost.append("the names of images (they become numbers of frames)")
     return Conversion(dataset, imported.format, imported.reason, tuple(lost), ledger)
@@ -101,14 +102,21 @@ def _without_common_folder(dataset: Dataset) -> tuple[str, Dataset]:
     return folder, Dataset(dataset.class_names, dataset.images.assign(path=paths.str[start:]), dataset.boxes)
 
 
-def _lost(dataset: Dataset, holds: frozenset[Holdable]) -> list[str]:
-    """What the data set has of each thing that the format cannot say."""
+def _lost(dataset: Dataset, holds: frozenset[Holdable], has_images: bool) -> list[str]:
+    """What the data set has of each thing that the format cannot say; that images belong together, none can."""
     splits = dataset.images["split"].value_counts()
     background = len(dataset.images) - dataset.boxes["image"].nunique()
-    unused = [name for name, count in dataset.boxes_per_class().items() if not count]
+    counts = dataset.boxes_per_class()
+    unused = [name for name, count in counts.items() if not count]
+    order = "" if list(counts) == sorted(counts) else ", ".join(counts)
+    groups = dataset.images["group_id"].value_counts()
     found: Mapping[Holdable, str] = {
         "splits": ", ".join(f"{name} {splits[name]}" for name in ("train", "val", "test") if name in splits),
         "background": f"{background} images without boxes" if background else "",
-        "class_order": f"classes without boxes: {', '.join(unused)}" if unused else "",
+        "class_order": f"classes without boxes: {', '.join(unused)}" if unused else order,
+        "sizes": "" if has_images else f"{len(dataset.images)} images",
     }
-    return [f"{_WORDS[what]} ({text})" for what, text in found.items() if text and what not in holds]
+    lost = [f"{_WORDS[what]} ({text})" for what, text in found.items() if text and what not in holds]
+    if (groups > 1).any():
+        lost.append(f"which images belong together ({(groups > 1).sum()} videos, bursts or scenes)")
+    return lost

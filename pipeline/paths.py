@@ -6,7 +6,7 @@ import os
 import re
 
 # Controls, and what Unicode counts as the end of a line: a list with one name a line could not hold them.
-_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 _DRIVE = re.compile("[A-Za-z]:")
 
 
@@ -24,7 +24,7 @@ def is_plain(path: str) -> bool:
     """Whether a name is Unicode (not bytes that are no UTF-8) without control characters and line ends."""
     if path.isprintable():
         return True
-    return not _CONTROL.search(path) and not any("\ud800" <= letter <= "\udfff" for letter in path)
+    return not CONTROL.search(path) and not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 IMAGE_SUFFIXES = frozenset(

@@ -34,6 +34,7 @@ from pipeline import plugins
 from pipeline.errors import DataError, ParamsError, did_you_mean
 from pipeline.labelling.labels import Labels
 from pipeline.ledger import Ledger
+from pipeline.paths import is_image
 from pipeline.stage import StageParams
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ def load_writable(name: str) -> WritableFormat:
     Raises:
         ParamsError: there is none of that name, or it can only be read.
     """
-    module = load(name)
-    if not hasattr(module, "write"):
-        raise ParamsError(f"The format '{name}' can be read, but not written", f"Choose one of {', '.join(writable_names())}.")
-    return cast(WritableFormat, module)
+    if name not in writable_names():
+        what = f"the format '{name}' can be read, but not written" if name in names() else f"there is no label format '{name}'"
+        raise ParamsError(f"--to: {what}", did_you_mean(name, writable_names()))
+    return cast(WritableFormat, load(name))
 
 
 def names_images(name: str) -> bool:
@@ -101,7 +102,7 @@ def load(name: str) -> Format:
         ParamsError: there is none of that name.
     """
     if name not in names():
-        raise ParamsError(f"annotate.format: there is no label format '{name}'", did_you_mean(name, ["auto", *names()]))
+        raise ParamsError(f"There is no label format '{name}'", did_you_mean(name, ["auto", *names()]))
     return cast(Format, plugins.load(__name__, name))
 
 
@@ -121,8 +122,8 @@ def options(name: str, values: Mapping[str, object]) -> StageParams:
 
 
 def describe() -> str:
-    """One line a format: its name and what marks it."""
-    return "\n".join(f"  {name}: {(load(name).__doc__ or '').strip().splitlines()[0]}" for name in names())
+    """All formats by name, for a message."""
+    return f"Known formats: {', '.join(names())} (docs/formats.md says what marks each)."
 
 
 def choose(files: FileSet) -> tuple[str, str]:
@@ -133,9 +134,11 @@ def choose(files: FileSet) -> tuple[str, str]:
     """
     found = [(name, evidence) for name in names() if (evidence := load(name).detect(files))]
     if not found:
+        others = [path for path in files.paths if not is_image(path)]
+        seen = f"Other files there: {', '.join(others[:5])}{' …' if len(others) > 5 else ''}.\n" if others else ""
         raise DataError(
             f"There are {len(files.photos)} images but no labels in a known format in {files.root}",
-            f"Known formats:\n{describe()}\nLabels may also lie in a folder beside the images: collect their common parent.",
+            f"{seen}{describe()}\nLabels may also lie in a folder beside the images: collect their common parent.",
         )
     if len(found) > 1:
         raise DataError(

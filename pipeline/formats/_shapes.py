@@ -11,10 +11,11 @@ import math
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
 
@@ -71,6 +72,8 @@ def of_coco_rle(segmentation: Any) -> Box | None:
 
     Source: https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c (rleFrString, rleToBbox).
     """
+    import numpy as np
+
     try:
         height, width = (int(value) for value in segmentation["size"])
         counts = segmentation["counts"]
@@ -90,6 +93,8 @@ def of_coco_rle(segmentation: Any) -> Box | None:
 
 def _of_runs(first: NDArray[np.int64], last: NDArray[np.int64], height: int) -> Box:
     """Of foreground runs [first, last) in columns of `height` pixels."""
+    import numpy as np
+
     left, right = first // height, (last - 1) // height
     spans_columns = right > left  # such a run touches the top and the bottom
     top = np.where(spans_columns, 0, first % height).min()
@@ -98,6 +103,8 @@ def _of_runs(first: NDArray[np.int64], last: NDArray[np.int64], height: int) -> 
 
 
 def _uncompressed(counts: str | bytes) -> NDArray[np.float64]:
+    import numpy as np
+
     data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
     runs: list[int] = []
     value = shift = 0

@@ -82,7 +82,7 @@ def _sized(header: Header, size: tuple[int, int], stored: bool, note: str) -> Fr
     if not size[0] or not size[1] or size == (width, height):
         return Frame(stored, note=note)
     if _same_aspect(size, (width, height)):
-        return Frame(stored, width / size[0], height / size[1], "resized")
+        return Frame(stored, width / size[0], height / size[1], note or "resized")
     return Frame(stored, note="size_swapped" if size == (height, width) else "size_mismatch")
 
 

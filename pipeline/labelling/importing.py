@@ -39,6 +39,7 @@ from pipeline.labelling.import_steps import (
 from pipeline.labelling.labels import Labels
 from pipeline.labelling.resolve import resolve
 from pipeline.ledger import Entry, Ledger
+from pipeline.paths import CONTROL
 from pipeline.stage import Context
 
 CHOSEN_REASONS = frozenset(
@@ -52,7 +53,7 @@ CHOSEN_REASONS = frozenset(
 
 ORIGINS = "origins.jsonl"
 
-_TOGETHER = "Collect the images together with their labels: `collect.source` must lead to both."
+_TOGETHER = "Bring the images together with their labels: `collect.source` must lead to both; for `convert` there is --images."
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def import_files(
     labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
     _refuse_malformed(labels, policy)
     _refuse_empty(labels, name, files)
-    names, positions = map_classes(labels.class_names, policy.classes)
+    names, positions = _map_classes(labels, policy, ledger)
     declared, refused = ({}, {}) if policy.has_images else name_images(labels, ledger)
     work = Import(files, labels, resolve(labels, list(declared) or files.photos, ledger, refused), policy, ledger, context)
     if not work.labelled and not work.found.contested:
@@ -108,6 +109,18 @@ def import_files(
     return Imported(_assemble(work, rows, names, headers, origins), name, reason, undecided)
 
 
+def _map_classes(labels: Labels, policy: Policy, ledger: Ledger) -> tuple[tuple[str, ...], list[int]]:
+    """As `map_classes`; names are freed of control characters first, which no list, XML or terminal survives."""
+    cleaned = [" ".join(CONTROL.sub(" ", name).split()) or f"class_{number}" for number, name in enumerate(labels.class_names)]
+    cleaned = [clean if CONTROL.search(name) else name for clean, name in zip(cleaned, labels.class_names, strict=True)]
+    for before, after in zip(labels.class_names, cleaned, strict=True):
+        if before != after:
+            ledger.add("file", "converted", "class_name_cleaned", file=labels.images[0].file, detail=f"{before!a} → {after}")
+    distinct = list(dict.fromkeys(cleaned))
+    names, mapped = map_classes(distinct, policy.classes)
+    return names, [mapped[distinct.index(name)] for name in cleaned]
+
+
 def _without_images(files: FileSet) -> str:
     if not files.paths:
         return f"{files.root} is empty"
@@ -115,18 +128,22 @@ def _without_images(files: FileSet) -> str:
 
 
 def _refuse_malformed(labels: Labels, policy: Policy) -> None:
-    """A label file that cannot be parsed may hold any number of boxes: only an explicit `drop` passes over it."""
-    fatal = [found for found in labels.malformed if found.image is None or policy.on_invalid != "drop"]
+    """A label file that cannot be parsed may hold any number of boxes: only an explicit `drop` passes over it.
+
+    With `error`, those of single images are told together with all other defects.
+    """
+    fatal = [found for found in labels.malformed if found.image is None or policy.on_invalid == "fix"]
     if fatal:
         hint = "Mend or remove them."
         if all(found.image is not None for found in fatal):
             hint = "Mend them, or set annotate.on_invalid to drop to leave out their images."
-        raise DataError(f"{len(fatal)} label files cannot be read", hint, [str(found) for found in fatal])
+        count = "One label file" if len(fatal) == 1 else f"{len(fatal)} label files"
+        raise DataError(f"{count} cannot be read", hint, [str(found) for found in fatal])
 
 
 def _refuse_empty(labels: Labels, name: str, files: FileSet) -> None:
     if not labels.images:
-        hint = f"Set annotate.format to the format of your labels, or to auto.\nKnown formats:\n{formats.describe()}"
+        hint = f"Set annotate.format to the format of your labels, or to auto. {formats.describe()}"
         raise DataError(f"There are {len(files.photos)} images but no {name} labels in {files.root}", hint)
     if not labels.class_names:
         raise DataError(f"The {name} labels in {files.root} hold no box and name no class")

@@ -9,6 +9,9 @@ suffix, in another case, or by the bare name. The rules, first to last:
    then the one whose folders end like the label file's, or begin like them (`A/Annotations/x.xml`, `A/JPEGImages/x.jpg`).
 3. A file of the same stem, by the same order.
 
+Where the other names of a label file lead to files from one folder, a name that leads to none from there, and shares no folder
+with what rule 2 or 3 finds, means a file that is missing: `cam1/0001.jpg` is not `cam2/0001.jpg`.
+
 Where two files remain equal there is no match: the caller names both, because choosing one in silence is how the labels of one
 photo end up on another.
 """
@@ -25,6 +28,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 EXACT, BY_NAME, BY_STEM = 0, 1, 2
+_ANY_IMAGES = frozenset({"data", "image", "images", "img", "imgs", "jpegimages", "photos", "pictures"})
+"""Folders that say no more than that images lie there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,15 @@ def _best(candidates: list[str], name: str, near: str, rank: int) -> Match:
     ranked = sorted(candidates, key=closeness, reverse=True)
     tied = [path for path in ranked if closeness(path) == closeness(ranked[0])]
     return Match(ranked[0], rank) if len(tied) == 1 else Match(rank=rank, candidates=tuple(sorted(tied)))
+
+
+def contradicts(name: str, path: str) -> bool:
+    """Whether a relative name with folders means a file in another place than `path`: not one trailing folder is the same."""
+    spelled = name.strip().replace("\\", "/")
+    folders = _key(spelled).split("/")[:-1]
+    if spelled.startswith("/") or ":" in "".join(folders[:1]) or ".." in folders or set(folders) <= _ANY_IMAGES:
+        return False  # a bare name, or a path of another machine
+    return _shared(folders[::-1], _key(path).split("/")[:-1][::-1]) == 0
 
 
 def _shared(a: list[str], b: list[str]) -> int:

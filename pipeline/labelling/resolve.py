@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pipeline.labelling.labels import LabelledImage, Labels, split_of_folder
-from pipeline.labelling.references import BY_STEM, Match, References
+from pipeline.labelling.references import BY_NAME, BY_STEM, EXACT, Match, References, contradicts
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
 
@@ -53,6 +53,9 @@ def resolve(labels: Labels, photos: Sequence[str], ledger: Ledger, refused: Mapp
             if match.rank == BY_STEM and is_image(image.label):
                 detail = f"the label says {image.label}"
                 ledger.add("image", "converted", "matched_by_stem", path=match.path, file=image.file, detail=detail)
+            elif match.rank == BY_NAME and image.names and all(contradicts(name, match.path) for name in image.names):
+                detail = f"the label says {image.label}"
+                ledger.add("image", "converted", "matched_by_name", path=match.path, file=image.file, detail=detail)
         elif match.candidates:
             detail = f"may be {' or '.join(match.candidates)}"
             _leave_out(found, record, image, "ambiguous_image", detail, ledger)
@@ -107,6 +110,8 @@ def _match_one(image: LabelledImage, references: References, root: str | None) -
     undecided = Match()
     for name in image.names:
         match = references.find(name, image.file)
+        if match.path and root is not None and match.rank != EXACT and contradicts(name, match.path):
+            continue
         if match.path:
             return match
         undecided = undecided if undecided.candidates else match

@@ -215,7 +215,7 @@ def test_awkward_names(name: str, collected: Collected, path: str) -> None:
 
 
 def test_no_labels_at_all(name: str, collected: Collected) -> None:
-    with pytest.raises(DataError, match=r"(?s)no labels.*yolo: .*data.yaml"):
+    with pytest.raises(DataError, match=r"(?s)no labels.*Known formats: .*yolo"):
         collected.image("a.jpg").run()
     with pytest.raises(DataError, match=f"no {name} labels"):
         collected.image("a.jpg").run(format=name)

@@ -223,3 +223,44 @@ def test_what_the_source_knows_goes_before_the_clock(collected: Collected) -> No
     shot(collected, "b.jpg", "2024:05:01 10:00:01")
     collected.groups["b.jpg"] = "scene 7"
     assert groups(collected) == {"a.jpg": "a.jpg", "b.jpg": "scene 7"}
+
+
+def test_a_missing_image_is_not_the_one_of_the_same_name_in_another_folder(collected: Collected) -> None:
+    for name in ("1", "2"):
+        collected.image(f"cam2/{name}.jpg")
+    images = [{"id": n, "file_name": name, "width": 100, "height": 50} for n, name in enumerate(["cam1/1.jpg", "cam2/2.jpg"])]
+    boxes = [{"id": n, "image_id": n, "category_id": 0, "bbox": [1, 2, 3, 4]} for n in range(2)]
+    collected.coco("c.json", images, boxes, [{"id": 0, "name": "cat"}])
+    result = collected.run()
+    assert [path for path, *_ in result.boxes()] == ["cam2/2.jpg"]
+    assert result.reasons()["image dropped: image_missing"] == 1
+    collected.coco("c.json", images[:1], boxes[:1], [{"id": 0, "name": "cat"}])
+    result = collected.run()
+    assert [entry.detail for entry in result.entries if entry.reason == "matched_by_name"] == ["the label says cam1/1.jpg"]
+
+
+def test_control_characters_in_class_names(collected: Collected) -> None:
+    image = [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}]
+    boxes = [{"id": n, "image_id": 1, "category_id": n, "bbox": [n, 2, 30, 40]} for n in range(3)]
+    names = ["c\x1b[2Jat", "two\nlines", "two lines"]
+    collected.image("a.jpg").coco("c.json", image, boxes, [{"id": n, "name": name} for n, name in enumerate(names)])
+    result = collected.run()
+    assert result.dataset.class_names == ("c [2Jat", "two lines")
+    assert [box[1] for box in result.boxes()] == ["c [2Jat", "two lines", "two lines"]
+    assert result.reasons() == {"file converted: class_name_cleaned": 2}
+
+
+def test_an_undecided_frame_is_told_of_smaller_copies_too(collected: Collected) -> None:
+    collected.image("a.jpg", 100, 50, orientation=3).voc("a.xml", "a.jpg", [("cat", 1, 2, 10, 12)], size=(50, 25))
+    result = collected.run()
+    assert result.boxes() == [("a.jpg", "cat", 2, 4, 20, 24)]
+    assert result.reasons() == {"image kept: frame_undecided": 1}
+
+
+def test_unreadable_files_and_bad_boxes_are_told_at_once(collected: Collected) -> None:
+    collected.image("a.jpg").voc("a.xml", "a.jpg", [("cat", 1, 2, "nan", 12)]).image("b.jpg").text(
+        "b.xml", "<annotation><object>"
+    )
+    with pytest.raises(DataError) as error:
+        collected.run(on_invalid="error")
+    assert [problem.split(":")[0] for problem in error.value.problems] == ["b.xml", "a.xml"]

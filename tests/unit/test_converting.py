@@ -46,6 +46,19 @@ def test_what_the_target_cannot_hold_is_said(collected: Collected, tmp_path: Pat
     assert document["classes"] == {"dog": 1, "cat": 0, "cow": 0}
 
 
+def test_an_order_that_is_lost_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = (
+        Collected(tmp_path / "in")
+        .image("a.jpg")
+        .text("classes.txt", "zebra\nant\n")
+        .text("a.txt", "0 .5 .5 .2 .2\n1 .5 .5 .3 .3\n")
+    )
+    assert convert(where.files, tmp_path / "out", "--to", "voc", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lost"] == ["the classes' order (zebra, ant)"]
+    assert convert(where.files, tmp_path / "sorted", "--to", "voc", "annotate.classes={order: [ant]}", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lost"] == []
+
+
 def test_labels_alone(collected: Collected, tmp_path: Path) -> None:
     labels = collected.files / "labels"
     assert convert(labels, tmp_path / "out", "--to", "yolo", "--no-images") == 0
@@ -72,6 +85,7 @@ def test_classes_by_name(collected: Collected, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--to", "yollo"], "Did you mean 'yolo'"),
+        (["--to", "vott"], "can be read, but not written"),
         (["--to", "yolo", "--from", "vocc"], "Did you mean 'voc'"),
         (["--to", "yolo", "annotate.frame=sideways"], "annotate.frame"),
     ],
