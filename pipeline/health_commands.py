@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,14 @@ from pipeline import machine, params
 from pipeline.commands import Options, Project
 from pipeline.console import Console
 from pipeline.errors import DataError, UsageError
+from pipeline.sources import local_path
 from pipeline.stage import Context
+from pipeline.stages import annotate
 from pipeline.store import Store, Version
 
 if TYPE_CHECKING:
     from pipeline.health.examine import Opinions
-    from pipeline.health.findings import Finding, Item
+    from pipeline.health.findings import Finding
     from pipeline.health.opening import Subject
 
 DATA_STAGES = ("split", "preprocess", "annotate")
@@ -26,6 +28,8 @@ SHOWN = 3
 """Items of a finding in the table; `--json` has up to 20."""
 BATCH = 16
 REPAIR = "annotate.repair"
+MENDED_BY_DROPPING = frozenset({"not_finite", "zero_area", "outside_image", "duplicate_box", "duplicate_image"})
+"""Ledger reasons; what else was left out was the user's wish, or is still wrong."""
 
 
 def check(options: Options, console: Console) -> int:
@@ -43,7 +47,11 @@ def check(options: Options, console: Console) -> int:
     table.require_known(settings.ignore)
     folder, name = _folder(options, project.store)
     _require_outside(options.pictures, folder)
-    subject = opening.open_folder(folder, settings.context, name, replace(opening.MENDING, format=options.format))
+    wishes = settings.wishes(folder)
+    # Whatever can be mended is, whatever the params say, so that one defect does not hide the next.
+    given = {"on_invalid": "fix"} | ({"format": options.format} if options.format != "auto" else {})
+    policies = annotate.policies(wishes, **given)
+    subject = opening.open_folder(folder, settings.context, name, policies, wishes.classes if wishes.sources else None)
     opinions = _opinions(options, project.store, subject, settings.context)
     found = examine(subject, settings.context, settings.ignore, settings.distance, opinions, options.pictures)
     counts = table.counts(found)
@@ -69,9 +77,10 @@ def _mended(options: Options, project: Project, console: Console) -> str:
     options.overrides = [*options.overrides, f"{REPAIR}=true"]
     outcome = project.runner(options, console).run(["collect", "annotate"])[-1]
     ledger = outcome.version.manifest["summary"]["ledger"]
-    mended = {what: count for what, count in ledger.items() if "dropped" in what or "clipped" in what or "fixed" in what}
-    for what, count in mended.items():
-        console.say(f"  {count:,} × {what}")
+    for what, count in ledger.items():
+        action, _, reason = what.partition(" ")[2].partition(": ")
+        if action in ("clipped", "fixed") or (action == "dropped" and reason in MENDED_BY_DROPPING):
+            console.say(f"  {count:,} × {what}")
     console.say(f"mended: {outcome.version.name}; to go on from it, set {REPAIR}: true in params.yaml\n", "bold")
     return outcome.version.name
 
@@ -83,25 +92,50 @@ class _Settings:
     Attributes:
         ignore: codes to leave out, those of the command line among them.
         distance: of near-duplicates; as split has it, or its default.
+        project: the section annotate of params.yaml, and of the command line.
+        command_line: that of the command line alone.
+        source: the folder that `collect.source` names, if it names one.
     """
 
     context: Context
     ignore: list[str]
     distance: int
+    project: annotate.Params
+    command_line: annotate.Params
+    source: Path
+
+    def wishes(self, folder: Path) -> annotate.Params:
+        """How to import a folder: what params.yaml says is meant for the project's own images, not for those of any folder."""
+        from pipeline.labelling.importing import ORIGINS
+
+        is_own = (folder / ORIGINS).exists() or folder.resolve() == self.source.resolve()
+        return self.project if is_own else self.command_line
 
     @classmethod
     def read(cls, options: Options, project: Project, console: Console) -> _Settings:
         from pipeline.health.duplicates import DISTANCE
 
         path = options.params or Path(params.FILE_NAME)
-        workers, device, ignore, distance = machine.usable_cores(), "auto", list(options.ignore), DISTANCE
-        if options.params or options.overrides or path.exists():
-            loaded = params.load(path, project.stages, options.overrides)
-            workers, device = workers if loaded.workers == "auto" else loaded.workers, loaded.device
-            distance = getattr(loaded.stages.get("split"), "duplicate_distance", distance)
-            ignore += loaded.health.ignore
-        context = Context(Path.cwd(), project.store.cache, device, workers, progress=console.progress, warn=console.warn)
-        return cls(context, ignore, distance)
+        alone = params.from_settings(project.stages, options.overrides)
+        loaded = params.load(path, project.stages, options.overrides) if options.params or path.exists() else alone
+        workers = machine.usable_cores() if loaded.workers == "auto" else loaded.workers
+        distance = getattr(loaded.stages.get("split"), "duplicate_distance", DISTANCE)
+        context = Context(loaded.base, project.store.cache, loaded.device, workers, progress=console.progress, warn=console.warn)
+        source = local_path(getattr(loaded.stages.get("collect"), "source", ""), context)
+        return cls(
+            context,
+            [*options.ignore, *loaded.health.ignore],
+            distance,
+            _annotate(loaded),
+            _annotate(alone),
+            source,
+        )
+
+
+def _annotate(loaded: params.Params) -> annotate.Params:
+    section = loaded.stages["annotate"]
+    assert isinstance(section, annotate.Params)  # what the stage of that name has
+    return section
 
 
 def _folder(options: Options, store: Store) -> tuple[Path, str]:
@@ -192,7 +226,7 @@ def _say(found: Sequence[Finding], counts: dict[str, int], subject: Subject, con
         if one.detail:
             console.say(f"{indent}{_printable(one.detail)}", "dim")
         for item in one.items[:SHOWN] if one.severity != "info" else ():
-            console.say(f"{indent}{_line(item)}")
+            console.say(f"{indent}{_printable(item.told())}")
         if one.severity != "info":
             if one.count > SHOWN:
                 console.say(f"{indent}… and {one.count - SHOWN:,} more")
@@ -200,11 +234,6 @@ def _say(found: Sequence[Finding], counts: dict[str, int], subject: Subject, con
     names = ("error", "errors"), ("warning", "warnings"), ("info", "notes")
     told = [f"{counts[key]} {word.removesuffix('s') if counts[key] == 1 else word}" for key, word in names]
     console.say("\n" + ", ".join(told), "bold")
-
-
-def _line(item: Item) -> str:
-    where = item.where()
-    return _printable(f"{where}: {item.detail}" if item.detail and item.detail != where else where)
 
 
 def _printable(text: str) -> str:

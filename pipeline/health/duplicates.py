@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
 from pipeline.dataset import Dataset
 from pipeline.health.findings import MOST_ITEMS, Finding, Item, counted, finding
 from pipeline.neighbours import near_groups, parse
@@ -19,13 +17,16 @@ DISTANCE = 6
 """Of 64 strong edges, how many may differ in near-duplicates: as `split.duplicate_distance` has it unless told."""
 
 
-def check(dataset: Dataset, hashes: list[str], distance: int = DISTANCE) -> list[Finding]:
+def check(
+    dataset: Dataset, hashes: list[str], distance: int = DISTANCE, unlabelled: frozenset[str] = frozenset()
+) -> list[Finding]:
     """Duplicates on one side of the split, or where there is no split yet; `splits.check` tells of those across.
 
     Args:
         hashes: `images.dhash` of each image, "" where it is not known.
+        unlabelled: paths, as they were imported, of images that no label mentions: they contradict no copy.
     """
-    found = [*_exact(dataset), _near(dataset, hashes, distance)]
+    found = [*_exact(dataset, unlabelled), _near(dataset, hashes, distance)]
     return [one for one in found if one.count]
 
 
@@ -38,22 +39,40 @@ def copies(dataset: Dataset) -> list[list[int]]:
     return [rows for rows in groups if len(rows) > 1]
 
 
-def signature(edges: Boxes, class_ids: NDArray[np.int64]) -> frozenset[tuple[float, ...]]:
-    """What is labelled on an image, to a hundredth of a pixel: two copies agree when it is the same."""
-    table = np.column_stack([class_ids, edges]).round(2) + 0.0
-    return frozenset(tuple(values) for values in table.tolist())
+Signature = frozenset[tuple[float, ...]]
 
 
-def _exact(dataset: Dataset) -> Iterator[Finding]:
+def signatures(dataset: Dataset, rows: Iterable[int], unlabelled: frozenset[str]) -> dict[int, Signature | None]:
+    """What is labelled on each of the images, to a hundredth of a pixel: copies agree when it is the same.
+
+    None where nobody has said anything: an image without boxes that no label mentions. One that is labelled as having no object
+    has the empty set, and contradicts a copy with boxes.
+    """
+    boxes, sources = dataset.by_image(), dataset.images["source_id"].to_numpy()
+    said: dict[int, Signature | None] = {}
+    for row in rows:
+        edges, class_ids = boxes[row]
+        table = np.column_stack([class_ids, edges]).round(2) + 0.0
+        is_silent = not len(table) and sources[row] in unlabelled
+        said[row] = None if is_silent else frozenset(tuple(values) for values in table.tolist())
+    return said
+
+
+def _exact(dataset: Dataset, unlabelled: frozenset[str]) -> Iterator[Finding]:
     paths, sides = dataset.images["path"].to_numpy(), dataset.images["split"].to_numpy()
-    boxes = dataset.by_image()
+    groups = copies(dataset)
+    said = signatures(dataset, (row for rows in groups for row in rows), unlabelled)
     same: list[Item] = []
     differing: list[Item] = []
-    for rows in copies(dataset):
-        first, labels = rows[0], signature(*boxes[rows[0]])
-        for row in rows[1:]:
-            if signature(*boxes[row]) != labels:
-                detail = f"{len(boxes[row][0])} and {counted(len(boxes[first][0]), 'box', 'boxes')}"
+    for rows in groups:
+        first = next((row for row in rows if said[row] is not None), rows[0])
+        labels = said[first] or frozenset()
+        for row in rows:
+            if row == first:
+                continue
+            its = said[row]
+            if its is not None and its != labels:
+                detail = f"{len(its)} and {counted(len(labels), 'box', 'boxes')}"
                 differing.append(Item(paths[row], other=paths[first], detail=detail))
             elif sides[row] == sides[first]:
                 same.append(Item(paths[row], other=paths[first]))

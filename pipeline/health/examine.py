@@ -43,13 +43,14 @@ def examine(
     hashes = [look.dhash for look in looks]
     brightness = [look.brightness for look in looks]
     stored = frozenset(entry.path for entry in subject.entries if entry.reason == "stored_frame")
-    unlabelled = frozenset(entry.path for entry in subject.entries if entry.reason == "no_label_file")
+    unlabelled = subject.unlabelled
+    invented = accounts.invented_names(dataset.class_names, subject.entries)
     found = [
         *subject.found,
-        *accounts.findings_of(subject.entries),
+        *accounts.findings_of(subject.entries, invented),
         *images.check(dataset, looks, stored, unlabelled),
-        *labels.check(dataset),
-        *duplicates.check(dataset, hashes, distance),
+        *labels.check(dataset, invented),
+        *duplicates.check(dataset, hashes, distance, unlabelled),
         *splits.check(dataset, hashes, brightness, distance),
         *(model.check(dataset, opinions(looks)) if opinions else ()),
     ]
@@ -65,11 +66,12 @@ def examine_tables(dataset: Dataset, entries: Sequence[Entry] = (), ignore: Sequ
     """What is found without opening an image: for stages, which tell it in the data card of what they make."""
     require_known(ignore)
     hashes = dataset.images["dhash"].tolist()
+    invented = accounts.invented_names(dataset.class_names, entries)
     found = [
-        *accounts.findings_of(entries),
+        *accounts.findings_of(entries, invented),
         *images.names(dataset.images["path"].tolist()),
-        *labels.check(dataset),
-        *duplicates.check(dataset, hashes),
+        *labels.check(dataset, invented),
+        *duplicates.check(dataset, hashes, unlabelled=accounts.unlabelled_of(entries)),
         *splits.check(dataset, hashes, [float("nan")] * len(hashes)),
     ]
     return arranged((one for one in found if one.count), ignore)

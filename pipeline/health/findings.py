@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
 
-from pipeline.errors import ParamsError, did_you_mean
+from pipeline.errors import ParamsError
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -54,6 +55,13 @@ class Item:
             return f"{place} = {self.other}"
         return place or self.detail
 
+    def told(self) -> str:
+        """The item in one line: where, which image where a label file does not say it by being it, and the detail."""
+        where = self.where()
+        if self.file and self.path not in ("", self.file):
+            where = f"{where} ({self.path})"
+        return f"{where}: {self.detail}" if self.detail and self.detail != where else where
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -89,6 +97,12 @@ CODES: dict[str, Kind] = {
     "labels_unusable": Kind("error", "The labels cannot be read", "Do what the message says; images are checked without labels."),
     "label_file_malformed": Kind("error", "Label files that cannot be parsed", "Mend them, or export them from the tool again."),
     "label_without_image": Kind("error", "Labels whose image is not there", "Add the images, or delete their labels."),
+    "split_list_missing": Kind(
+        "warning", "Lines of split lists whose image is not there", "Add the images, or take the lines out: no label is lost."
+    ),
+    "label_unplaced": Kind(
+        "error", "Labels that give no usable path or size of their image", "Give the images as well, or correct the labels."
+    ),
     "label_ambiguous": Kind(
         "error", "Labels that fit several images, or images that several labels claim", "Give each image a name of its own."
     ),
@@ -99,7 +113,7 @@ CODES: dict[str, Kind] = {
     "split_overlap": Kind("warning", "Images in two of the given splits", "Take them out of one; until then they are in none."),
     "labels_merged": Kind("info", "Images with several label records, which were joined", "None, if they are meant so."),
     "label_other_suffix": Kind(
-        "info", "Labels that name their image with another suffix", "None: the stem tells which is meant."
+        "info", "Labels that name their image with another suffix, or none", "None: the stem tells which is meant."
     ),
     "label_item_skipped": Kind("info", "Items that are no object to detect (crowds, lines, points, tags)", "None."),
     "shape_converted": Kind("info", "Polygons, masks and other shapes, of which the tight box is used", "None."),
@@ -127,6 +141,7 @@ CODES: dict[str, Kind] = {
         "warning", "Boxes far larger or smaller than nearly all of their class", "Look: they are often of another class."
     ),
     "box_giant": Kind("warning", "Boxes around nearly the whole image", "Forgotten, or drawn by a wrong click? Draw them again."),
+    "box_in_two_sources": Kind("info", "Boxes that two of `annotate.sources` have, which were joined", "None."),
     "box_rounding": Kind("info", "Boxes that pass the edge by less than a pixel, which were clipped", "None: tools round."),
     "box_contained": Kind(
         "info", "Boxes inside another box of the same class", "Look whether the outer one is a group of objects."
@@ -151,6 +166,7 @@ CODES: dict[str, Kind] = {
     "exif_stored": Kind("info", "EXIF-turned photos labelled as stored, whose boxes were turned", "None."),
     # Image files.
     "image_unreadable": Kind("error", "Images that are damaged, cut off or empty", "Bring them anew, or delete them."),
+    "image_unsupported": Kind("error", "Images that cannot be opened here (HEIC, AVIF)", "Save them as JPEG or PNG."),
     "image_bomb": Kind("error", "Images that promise over 200 million pixels", "Cut them, or delete them."),
     "image_wrong_suffix": Kind("warning", "Images of another format than their suffix says", "Rename them: some tools go by it."),
     "image_wide_samples": Kind(
@@ -179,6 +195,11 @@ CODES: dict[str, Kind] = {
     "image_near_duplicate": Kind("info", "Images that look like another", "None: split keeps them together."),
     "near_unchecked": Kind("info", "Images that were not compared for near-duplicates: too many", "None."),
     # Classes.
+    "class_names_missing": Kind(
+        "warning",
+        "No file says what the classes are called",
+        "Add a `classes.txt` or `data.yaml`, or set `annotate.options.names` or `annotate.classes.rename`.",
+    ),
     "class_empty": Kind("warning", "Classes without a box", "Label some, or leave them out by `annotate.classes`."),
     "class_rare": Kind("warning", "Classes in fewer than 20 images", "Collect more: too few to learn from, and to measure."),
     "class_names_alike": Kind(
@@ -237,11 +258,16 @@ def require_known(ignore: Iterable[str]) -> None:
     """Refuse a code that does not exist: a misspelled one would silence nothing, and nobody would notice.
 
     Raises:
-        ParamsError: names each, with the nearest code there is.
+        ParamsError: names each, with the nearest code where one is near.
     """
-    problems = [f"health.ignore: '{code}' is no code. {did_you_mean(code, CODES)}" for code in ignore if code not in CODES]
+    problems = [f"health.ignore: '{code}' is no code.{_nearest(code)}" for code in ignore if code not in CODES]
     if problems:
         raise ParamsError("health.ignore names codes that do not exist", "docs/health.md lists them.", problems)
+
+
+def _nearest(code: str) -> str:
+    near = get_close_matches(code, CODES, n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import images
 from pipeline.dataset import Dataset
+from pipeline.health.accounts import CODE_OF_REASON
 from pipeline.health.findings import MOST_ITEMS, Finding, Item, finding
 from pipeline.images import Header, UnreadableImage
 from pipeline.parallel import map_images
@@ -107,7 +108,7 @@ def check(
 
     Args:
         stored: paths of EXIF-turned photos whose labels were drawn on the stored pixels.
-        unlabelled: paths of images that no label mentions.
+        unlabelled: paths, as they were imported, of images that no label mentions.
     """
     paths = dataset.images["path"].tolist()
     found = [
@@ -123,10 +124,10 @@ def check(
 
 
 def _damaged(paths: Sequence[str], looks: Sequence[Look]) -> list[Finding]:
-    items: dict[str, list[Item]] = {"image_unreadable": [], "image_bomb": []}
+    items: dict[str, list[Item]] = defaultdict(list)
     for path, look in zip(paths, looks, strict=True):
         if look.reason:
-            code = "image_bomb" if look.reason == "too_many_pixels" else "image_unreadable"
+            code = CODE_OF_REASON.get(look.reason, "image_unreadable")
             items[code].append(Item(path, detail=look.reason.replace("_", " ")))
     return [finding(code, found) for code, found in items.items()]
 
@@ -202,7 +203,8 @@ def _mixed_frames(dataset: Dataset, looks: Sequence[Look], stored: frozenset[str
 
 def _background(dataset: Dataset, unlabelled: frozenset[str]) -> Finding:
     rows = np.setdiff1d(np.arange(len(dataset.images)), dataset.boxes["image"].to_numpy())
-    empty = [path for path in dataset.images["path"].to_numpy()[rows] if path not in unlabelled]
+    images = dataset.images.iloc[rows]
+    empty = images["path"][~images["source_id"].isin(unlabelled)].tolist()
     share = f"{len(empty) / max(1, len(dataset.images)):.0%} of all images"
     return finding("image_background", [Item(path) for path in empty[:MOST_ITEMS]], share, len(empty))
 

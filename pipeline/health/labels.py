@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +46,9 @@ MOST_NEIGHBOURS = 300
 that overlap."""
 
 
-def check(dataset: Dataset) -> list[Finding]:
-    """Everything that boxes and class names show."""
-    return [*boxes(dataset), *classes(dataset), *statistics(dataset)]
+def check(dataset: Dataset, invented: Collection[str] = ()) -> list[Finding]:
+    """Everything that boxes and class names show; `invented` are names that stand for numbers which may mean nothing."""
+    return [*boxes(dataset), *classes(dataset, invented), *statistics(dataset)]
 
 
 @dataclass(frozen=True)
@@ -199,14 +199,14 @@ def _crowds(dataset: Dataset) -> Finding:
     return finding("image_crowded", [Item(paths[row], detail=f"{per_image[row]} boxes") for row in crowded.tolist()])
 
 
-def classes(dataset: Dataset) -> list[Finding]:
+def classes(dataset: Dataset, invented: Collection[str] = ()) -> list[Finding]:
     """Classes without boxes, rare ones, and names that are spelled nearly alike."""
     names = dataset.class_names
     pairs = np.unique(dataset.boxes[["class_id", "image"]].to_numpy(), axis=0)
     images_of = np.bincount(pairs[:, 0], minlength=len(names)).tolist()
     boxes_of = np.bincount(dataset.boxes["class_id"].to_numpy(), minlength=len(names)).tolist()
     columns = list(zip(names, images_of, boxes_of, strict=True))
-    empty = [Item(detail=name) for name, _, boxes in columns if not boxes]
+    empty = [Item(detail=name) for name, _, boxes in columns if not boxes and name not in invented]
     rare = [
         Item(detail=f"{name}: {counted(boxes, 'box', 'boxes')} in {counted(images, 'image')}")
         for name, images, boxes in columns

@@ -13,11 +13,14 @@ import pandas as pd
 from pipeline import fingerprint, formats, images, ledger
 from pipeline.dataset import EDGES, Dataset
 from pipeline.errors import DataError
+from pipeline.health.accounts import unlabelled_of
 from pipeline.health.findings import Finding, Item, finding
 from pipeline.images import UnreadableImage
+from pipeline.labelling.classes import Classes
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
-from pipeline.labelling.importing import ORIGINS, Imported, import_files, read_origins
+from pipeline.labelling.importing import ORIGINS, read_origins
+from pipeline.labelling.merging import import_sources, merge
 from pipeline.ledger import Entry, Ledger
 from pipeline.stage import Context
 
@@ -39,6 +42,7 @@ class Subject:
         folder: holds the image files by their `path`.
         entries: the ledger of its import.
         found: what opening it brought up.
+        has_labels: False where they could not be read, so that nobody knows which images hold an object.
     """
 
     name: str
@@ -46,17 +50,31 @@ class Subject:
     folder: Path
     entries: Sequence[Entry] = ()
     found: Sequence[Finding] = field(default_factory=tuple)
+    has_labels: bool = True
+
+    @property
+    def unlabelled(self) -> frozenset[str]:
+        """Paths, as they were imported, of the images of which no label says anything."""
+        return unlabelled_of(self.entries) if self.has_labels else frozenset(self.dataset.images["source_id"])
 
 
-def open_folder(folder: Path, context: Context, name: str = "", policy: Policy = MENDING) -> Subject:
+def open_folder(
+    folder: Path,
+    context: Context,
+    name: str = "",
+    policies: Sequence[Policy] = (MENDING,),
+    classes: Classes | None = None,
+) -> Subject:
     """A version of annotate, preprocess, split, augment or collect, or a folder of images and labels as it came.
 
     Args:
         name: what to call it; the folder unless told.
-        policy: how to import a folder that is no data set yet.
+        policies: how to import a folder that is no data set yet; one a source, as `annotate.policies` makes them.
+        classes: where they are `annotate.sources`: which classes there are when these have become one data set.
 
     Raises:
         DataError: there is no such folder, or no image in it.
+        ParamsError: options or classes that do not fit the labels.
     """
     name = name or str(folder)
     if not folder.is_dir():
@@ -64,8 +82,9 @@ def open_folder(folder: Path, context: Context, name: str = "", policy: Policy =
     if (folder / TABLE).exists():
         return Subject(name, _within_reason(Dataset.load(folder)), folder / "images", ledger.read(_import_of(folder)))
     if (folder / ORIGINS).exists() and (folder / "files").is_dir():
-        return _open_raw(FileSet.scan(folder / "files"), read_origins(folder / ORIGINS), policy, context, name)
-    return _open_raw(FileSet.scan(folder), None, policy, context, name)
+        way = _Way(policies, classes, read_origins(folder / ORIGINS))
+        return _open_raw(FileSet.scan(folder / "files"), way, context, name)
+    return _open_raw(FileSet.scan(folder), _Way(policies, classes), context, name)
 
 
 def _within_reason(dataset: Dataset) -> Dataset:
@@ -90,35 +109,57 @@ def _import_of(folder: Path) -> Path:
         folder = before[0]
 
 
-def _open_raw(files: FileSet, origins: Origins | None, policy: Policy, context: Context, name: str) -> Subject:
+@dataclass(frozen=True)
+class _Way:
+    """How to import: see `open_folder`; `origins` as in `import_files`."""
+
+    policies: Sequence[Policy]
+    classes: Classes | None
+    origins: Origins | None = None
+
+
+def _open_raw(files: FileSet, way: _Way, context: Context, name: str) -> Subject:
     quiet = replace(context, warn=lambda text: None)  # the findings say the same
     if not files.photos:
         raise DataError(f"There is no image in {files.root}.", "Give the folder that holds both images and labels.")
-    account = Ledger()
     try:
-        imported, account = _import(files, origins, policy, quiet)
+        dataset, read, account = _import_leniently(files, way, quiet)
     except DataError as error:
-        items = [Item(detail=problem) for problem in error.problems] or [Item(detail=error.message)]
-        dataset = _with_hashes(_images_only(files, account), files.root)
-        return Subject(name, dataset, files.root, account.entries, [finding("labels_unusable", items, error.message)])
+        return _without_labels(files, error, name)
     others = [
         Item(detail=f"{other}: {evidence.reason}")
         for other in formats.names()
-        if other != imported.format and (evidence := formats.load(other).detect(files))
+        if other not in read and (evidence := formats.load(other).detect(files))
     ]
-    dataset = _with_hashes(imported.dataset, files.root)
     found = [finding("labels_other_format", others)] if others else []
-    return Subject(f"{name} ({imported.format})", dataset, files.root, account.entries, found)
+    return Subject(f"{name} ({', '.join(read)})", _with_hashes(dataset, files.root), files.root, account.entries, found)
 
 
-def _import(files: FileSet, origins: Origins | None, policy: Policy, context: Context) -> tuple[Imported, Ledger]:
-    """Import; where single label files cannot be parsed, without their images."""
-    account = Ledger()
+def _import_leniently(files: FileSet, way: _Way, context: Context) -> tuple[Dataset, list[str], Ledger]:
+    """The data set, the formats read, and the ledger; where single label files cannot be parsed, without their images."""
     try:
-        return import_files(files, policy, account, context, origins), account
+        return _import(files, way, context)
     except DataError:
-        account = Ledger()
-        return import_files(files, replace(policy, on_invalid="drop"), account, context, origins), account
+        return _import(files, replace(way, policies=[replace(policy, on_invalid="drop") for policy in way.policies]), context)
+
+
+def _import(files: FileSet, way: _Way, context: Context) -> tuple[Dataset, list[str], Ledger]:
+    account = Ledger()
+    imported = import_sources(files, way.policies, account, context, way.origins)
+    parts = [part.dataset for part in imported]
+    dataset = parts[0] if way.classes is None else merge(parts, way.classes, account)
+    return dataset, list(dict.fromkeys(part.format for part in imported)), account
+
+
+def _without_labels(files: FileSet, error: DataError, name: str) -> Subject:
+    """The images, of which nothing is known as the labels cannot be read; and the links, which may be the reason."""
+    account = Ledger()
+    for path in files.unfollowed:
+        account.add("file", "dropped", "link_not_followed", path=path)
+    items = [Item(detail=problem) for problem in error.problems]
+    found = finding("labels_unusable", items, error.message, max(1, len(items)))
+    dataset = _with_hashes(_images_only(files, account), files.root)
+    return Subject(name, dataset, files.root, account.entries, [found], has_labels=False)
 
 
 def _images_only(files: FileSet, account: Ledger) -> Dataset:

@@ -35,6 +35,6 @@ def _section(found: Finding) -> str:
     if found.picture:
         lines.append(f'<p><img src="{quote(found.picture)}" alt="{escape(found.title)}"></p>')
     elif found.items:
-        items = "".join(f"<li>{escape(item.where())} {escape(item.detail)}</li>" for item in found.items)
+        items = "".join(f"<li>{escape(item.told())}</li>" for item in found.items)
         lines.append(f"<ul>{items}</ul>")
     return "\n".join(lines)

@@ -10,13 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.dataset import EDGES, SPLITS, Dataset
-from pipeline.health.duplicates import copies, signature
+from pipeline.health.accounts import unlabelled_of
+from pipeline.health.duplicates import copies, signatures
 from pipeline.labelling.checks import check
 from pipeline.ledger import Ledger
 
 
 def repair(dataset: Dataset, ledger: Ledger) -> Dataset:
     """The data set without what is surely wrong; each change stands in the ledger, with the codes of an import.
+
+    An image that is labelled as having no object contradicts a copy with boxes, and both stay; one that no label mentions, by
+    the `no_label_file` of the import in the same ledger, does not.
 
     The images themselves are not touched: the result lists those that stay, under the paths that they have.
     """
@@ -43,13 +47,14 @@ def _without_copies(dataset: Dataset, ledger: Ledger) -> Dataset:
     paths = dataset.images["path"].to_numpy()
     keep: NDArray[np.bool_] = np.ones(len(paths), dtype=bool)
     boxes = dataset.by_image()
-    for rows in copies(dataset):
-        labels = {row: signature(*boxes[row]) for row in rows}
-        if len({said for said in labels.values() if said}) > 1:
+    groups = copies(dataset)
+    said = signatures(dataset, (row for rows in groups for row in rows), unlabelled_of(ledger.entries))
+    for rows in groups:
+        if len({said[row] for row in rows} - {None}) > 1:
             for row in rows:
                 ledger.add("image", "kept", "copies_differ", path=paths[row], detail=f"labelled otherwise than {paths[rows[0]]}")
             continue
-        best = min(rows, key=lambda row: (not labels[row], _preference(dataset.images["split"].iloc[row]), row))
+        best = min(rows, key=lambda row: (said[row] is None, _preference(dataset.images["split"].iloc[row]), row))
         for row in rows:
             if row != best:
                 keep[row] = False

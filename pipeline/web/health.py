@@ -40,7 +40,7 @@ def part(artifacts: Mapping[str, Artifact]) -> JSON | None:
     with tempfile.TemporaryDirectory() as temporary:
         drawn = draw(_worth_a_picture(found), subject, [float("nan")] * len(split.dataset.images), Path(temporary), Context())
         shown = {one.code: pictures.chart(Path(temporary) / one.picture, one.title) for one in drawn if one.picture}
-    rows = [{**asdict(one), "items": [_line(item) for item in one.items[:ITEMS]], "chart": shown.get(one.code)} for one in found]
+    rows = [{**asdict(one), "items": [item.told() for item in one.items[:ITEMS]], "chart": shown.get(one.code)} for one in found]
     return {
         "counts": table.counts(found),
         "told": [row for row in rows if row["severity"] != "info"],
@@ -68,8 +68,3 @@ def _disagreements(artifacts: Mapping[str, Artifact]) -> list[Finding]:
 def _worth_a_picture(found: list[Finding]) -> list[Finding]:
     told = [one for one in found if one.severity != "info"][:PICTURES]
     return told + [one for one in found if one.severity == "info"]
-
-
-def _line(item: table.Item) -> str:
-    where = item.where()
-    return f"{where}: {item.detail}" if item.detail and item.detail != where else where

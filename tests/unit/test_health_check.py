@@ -137,6 +137,57 @@ def test_params_are_read_where_there_are_any(workspace: Path, photos: Path) -> N
         check(subject=str(photos), ignore=["box_zero"])
 
 
+def codes(capsys: pytest.CaptureFixture[str], **options: Any) -> set[str]:
+    check(as_json=True, **options)
+    return {found["code"] for found in json.loads(capsys.readouterr().out)["findings"]}
+
+
+def test_the_command_line_says_how_a_folder_is_imported_with_params_and_without(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Collected(tmp_path / "turned").image("a.jpg", orientation=6)
+    tree.voc("a.xml", "a.jpg", [("cat", 10, 10, 30, 30)], size=None)
+    for _ in range(2):
+        assert "exif_undecided" in codes(capsys, subject=str(tree.files))
+        assert "exif_undecided" not in codes(capsys, subject=str(tree.files), overrides=["annotate.frame=stored"])
+        (workspace / "params.yaml").write_text("annotate: {classes: {keep: [dog]}}\n", encoding="utf-8")  # for other photos
+
+
+def test_the_params_say_how_the_projects_own_images_are_imported(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Collected(tmp_path / "own").image("a/red.png").image("b/green.png", 100, 60)
+    tree.voc("a/red.xml", "red.png", [("cat", 20, 20, 60, 40)])
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 30, 30]}
+    tree.coco("b/c.json", [{"id": 1, "file_name": "green.png", "width": 100, "height": 60}], [box], [{"id": 1, "name": "dog"}])
+    collected = str(tree.close())
+    assert "labels_unusable" in codes(capsys, subject=collected)
+    text = f"collect: {{source: {json.dumps(str(tree.files))}}}\nannotate: {{sources: [{{folder: a}}, {{folder: b}}]}}\n"
+    (workspace / "params.yaml").write_text(text, encoding="utf-8")
+    for subject in (collected, str(tree.files)):
+        assert "labels_unusable" not in codes(capsys, subject=subject)
+    tree.text("a/red.xml", "<annotation>")
+    (workspace / "params.yaml").write_text(text.replace("annotate: {", "annotate: {on_invalid: error, "), encoding="utf-8")
+    check(subject=str(shutil.copytree(tree.files / "b", tmp_path / "other")))
+    assert "(coco): 1 images" in capsys.readouterr().out  # another folder knows nothing of the project's sources
+
+
+def test_fixing_tells_what_was_mended_and_not_what_the_user_left_out(
+    workspace: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Collected(photos.parent)
+    tree.voc("green.xml", "green.png", [("cat", 20, 20, 60, 40), ("dog", 1, 1, 9, 9), ("cat", 70, 20, 130, 40)], size=(100, 60))
+    tree.voc("gone.xml", "gone.png", [("cat", 1, 1, 9, 9)])
+    text = f"collect: {{source: {json.dumps(str(photos))}}}\nannotate: {{classes: {{keep: [cat]}}}}\n"
+    (workspace / "params.yaml").write_text(text, encoding="utf-8")
+    assert check(fix=True) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    told = [line for line in lines if " × " in line]
+    assert told == ["1 × box clipped: out_of_bounds", "1 × box dropped: zero_area"]
+    assert any(line.startswith("XX  label_without_image") for line in lines)
+    assert "gone.xml (gone.png)" in lines
+
+
 def test_the_latest_split_is_examined_unless_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="no version to check"):
         check()
@@ -152,7 +203,8 @@ def test_the_latest_split_is_examined_unless_told(workspace: Path, capsys: pytes
 
 
 def test_what_cannot_be_examined_is_refused_with_the_reason(workspace: Path, photos: Path) -> None:
-    (workspace / "runs" / "train" / "v1").mkdir(parents=True)
+    publish(workspace, "train", 1, pets(workspace / "photos"), "runs")
+    (workspace / "runs" / "train" / "v1" / "images.parquet").unlink()
     for wanted, error, text in (
         ("../gone", DataError, "no folder"),
         ("splitt", UsageError, "Unknown stage 'splitt'"),

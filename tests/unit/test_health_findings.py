@@ -62,6 +62,19 @@ def test_a_code_that_does_not_exist_is_an_error_with_the_nearest_one() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_a_code_that_is_near_to_none_does_not_list_them_all() -> None:
+    with pytest.raises(ParamsError) as caught:
+        require_known(["nonsense"])
+    assert str(caught.value).splitlines()[1:] == ["  - health.ignore: 'nonsense' is no code.", "docs/health.md lists them."]
+
+
+def test_a_line_for_people_names_the_image_too_where_a_label_file_speaks_of_it() -> None:
+    assert Item("a.jpg", "all.json").told() == "all.json (a.jpg)"
+    assert Item("a.jpg", "train.txt", 7, detail="gone").told() == "train.txt:7 (a.jpg): gone"
+    assert Item("a.jpg", detail="3 boxes").told() == "a.jpg: 3 boxes"
+    assert Item(detail="Bus").told() == "Bus"
+
+
 def test_where_names_the_line_the_two_images_or_the_detail() -> None:
     assert Item("a.jpg", "a.txt", 3).where() == "a.txt:3"
     assert Item("a.jpg", "a.json").where() == "a.json"
@@ -91,6 +104,47 @@ def test_boxes_that_share_the_fate_of_their_image_are_not_told_again() -> None:
     assert codes_of(image, *[Entry("box", "dropped", "image_missing", "a.jpg", "a.xml", line) for line in (1, 2)]) == {
         "label_without_image": 1
     }
+
+
+def test_a_line_of_a_split_list_without_its_photo_loses_no_label() -> None:
+    line = Entry("image", "dropped", "image_missing", "gone.jpg", "train.txt", 7)
+    assert codes_of(line) == {"split_list_missing": 1}
+    assert codes_of(line, Entry("box", "dropped", "image_missing", "gone.jpg", "train.txt", 7)) == {"label_without_image": 1}
+    label_files = [("a.json", 0), ("a.csv", 3), ("a.xml", 2), ("a.txt", 0)]
+    assert codes_of(*[Entry("image", "dropped", "image_missing", "a.jpg", *place) for place in label_files]) == {
+        "label_without_image": 4
+    }
+
+
+def test_an_image_that_was_dropped_is_no_background() -> None:
+    kept = [Entry("image", "kept", "no_label_file", path) for path in ("e.jpg", "h.heic", "n.png", "sound.jpg")]
+    reasons = {"e.jpg": "empty_file", "h.heic": "unsupported_kind", "n.png": "not_an_image"}
+    dropped = [Entry("image", "dropped", reason, path) for path, reason in reasons.items()]
+    found = {one.code: [item.path for item in one.items] for one in findings_of([*kept, *dropped])}
+    assert found == {
+        "image_unlabelled": ["sound.jpg"],
+        "image_unreadable": ["e.jpg", "n.png"],
+        "image_unsupported": ["h.heic"],
+    }
+    boxes = [Entry("box", "dropped", reason, path) for path, reason in reasons.items()]
+    assert codes_of(*boxes) == {}
+    assert codes_of(Entry("image", "dropped", "no_label_file", "a.jpg")) == {}  # the user wanted it so
+
+
+def test_what_newer_parts_of_the_import_note_has_a_code_of_its_own() -> None:
+    reasons = {
+        "in_two_sources": "box_in_two_sources",
+        "overlapping_splits": "split_overlap",
+        "link_not_followed": "link_left_out",
+        "unsafe_name": "label_unplaced",
+        "no_size": "label_unplaced",
+        "suffix_assumed": "label_other_suffix",
+        "frame_undecided": "exif_undecided",
+        "class_names_invented": "class_names_missing",
+    }
+    for reason, code in reasons.items():
+        assert codes_of(Entry("box" if reason == "in_two_sources" else "image", "dropped", reason, "a.jpg")) == {code: 1}
+    assert codes_of(Entry("box", "dropped", "no_size", "a.jpg"), Entry("box", "dropped", "unsafe_name", "b.jpg")) == {}
 
 
 def test_what_the_user_chose_is_silent_or_a_note_and_unknown_defects_are_told() -> None:

@@ -12,6 +12,7 @@ from pipeline.errors import DataError, ParamsError
 from pipeline.health.examine import examine, examine_tables
 from pipeline.health.findings import Finding
 from pipeline.health.opening import MENDING, open_folder
+from pipeline.labelling.classes import Classes
 from pipeline.ledger import Ledger
 from pipeline.stage import Context
 from tests.labelling import Collected
@@ -60,7 +61,13 @@ def test_equal_files_are_found_in_a_folder_that_nobody_has_hashed(tmp_path: Path
     tree = photos(tmp_path)
     shutil.copy(tree.files / "red.png", tree.files / "copy.png")
     tree.voc("red.xml", "red.png", [("cat", 20, 20, 60, 40)])
-    assert found(tree.files)["image_duplicate_labels"].count == 1
+    result = found(tree.files)
+    assert result["image_duplicate"].count == 1  # the copy says nothing, so it contradicts nothing
+    assert "image_duplicate_labels" not in result
+    tree.voc("copy.xml", "copy.png", [])
+    result = found(tree.files)
+    assert [item.detail for item in result["image_duplicate_labels"].items] == ["1 and 0 boxes"]
+    assert "image_duplicate" not in result
 
 
 def test_images_are_examined_also_where_the_labels_cannot_be_read(tmp_path: Path) -> None:
@@ -68,6 +75,8 @@ def test_images_are_examined_also_where_the_labels_cannot_be_read(tmp_path: Path
     tree.data("cut.jpg", b"\xff\xd8\xff\xe0 cut off")
     result = found(tree.files)
     assert "no labels in a known format" in result["labels_unusable"].detail
+    assert (result["labels_unusable"].count, result["labels_unusable"].items) == (1, ())  # the message is told once
+    assert result.keys().isdisjoint({"image_background", "image_unlabelled"})  # nobody knows
     assert [item.path for item in result["image_unreadable"].items] == ["cut.jpg"]
     tree.text("labels.json", '{"images": [], "annotations": [')
     assert found(tree.files)["labels_unusable"].severity == "error"
@@ -88,9 +97,43 @@ def test_two_formats_are_refused_until_one_is_named(tmp_path: Path) -> None:
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 30, 30]}
     tree.coco("coco.json", [{"id": 1, "file_name": "red.png", "width": 100, "height": 50}], [box], [{"id": 1, "name": "dog"}])
     assert "2 formats" in found(tree.files)["labels_unusable"].detail
-    subject = open_folder(tree.files, Context(), policy=replace(MENDING, format="voc"))
+    subject = open_folder(tree.files, Context(), policies=[replace(MENDING, format="voc")])
     assert subject.dataset.class_names == ("cat",)
     assert [one.code for one in subject.found] == ["labels_other_format"]
+
+
+def test_links_that_were_not_followed_are_told_with_labels_and_without(tmp_path: Path) -> None:
+    tree = photos(tmp_path / "data")
+    (tmp_path / "elsewhere").mkdir()
+    (tree.files / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert [item.path for item in found(tree.files)["link_left_out"].items] == ["more"]
+    tree.voc("red.xml", "red.png", [("cat", 20, 20, 60, 40)])
+    assert [item.path for item in found(tree.files)["link_left_out"].items] == ["more"]
+
+
+def test_several_sources_are_examined_as_the_one_data_set_that_they_become(tmp_path: Path) -> None:
+    tree = Collected(tmp_path).image("a/red.png").image("b/green.png", 100, 60)
+    tree.voc("a/red.xml", "red.png", [("cat", 20, 20, 60, 40)])
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 30, 30]}
+    tree.coco("b/coco.json", [{"id": 1, "file_name": "green.png", "width": 100, "height": 60}], [box], [{"id": 1, "name": "dog"}])
+    assert "labels_unusable" in found(tree.files)
+    parts = [replace(MENDING, folder="a"), replace(MENDING, folder="b")]
+    subject = open_folder(tree.files, Context(), policies=parts, classes=Classes())
+    assert (subject.name, subject.dataset.class_names) == (f"{tree.files} (voc, coco)", ("cat", "dog"))
+    assert (len(subject.dataset.images), len(subject.dataset.boxes), subject.found) == (2, 2, [])
+
+
+def test_classes_that_no_file_names_are_told_and_the_numbers_between_are_not_empty_classes(tmp_path: Path) -> None:
+    tree = photos(tmp_path)
+    tree.text("red.txt", "3 0.5 0.5 0.2 0.2\n")
+    result = found(tree.files)
+    assert (result["class_names_missing"].severity, result["class_names_missing"].count) == ("warning", 1)
+    assert result.keys().isdisjoint({"import_note", "class_empty"})
+    named = replace(MENDING, classes=Classes(rename={f"class_{k}": name for k, name in enumerate("abcd")}))
+    context = Context(workers=2)
+    result = {one.code: one for one in examine(open_folder(tree.files, context, policies=[named]), context)}
+    assert "class_names_missing" not in result
+    assert [item.detail for item in result["class_empty"].items] == ["a", "b", "c"]
 
 
 def test_no_folder_and_no_image_are_errors(tmp_path: Path) -> None:
@@ -148,8 +191,8 @@ def test_the_tables_alone_tell_what_needs_no_pixels() -> None:
         ("bccd-voc", {"box_zero_area": 2, "box_near_identical": 7, "box_unlike_class": 3, "leak_near_duplicate": 1}),
         ("traffic-coco", {"box_tiny": 1, "class_empty": 1, "class_rare": 2}),
         ("sharks-yolo", {"box_near_identical": 1, "class_rare": 3, "leak_near_duplicate": 2, "split_class_missing": 2}),
-        ("airbird-darknet", {"label_without_image": 1, "class_rare": 2, "split_overlap": 1}),
-        ("exif/keides-stored-frame", {"exif_undecided": 2, "class_empty": 2, "class_rare": 1}),
+        ("airbird-darknet", {"split_list_missing": 1, "class_rare": 2, "split_overlap": 1}),
+        ("exif/keides-stored-frame", {"exif_undecided": 2, "class_names_missing": 1, "class_rare": 1}),
     ],
 )
 def test_of_real_data_sets_exactly_that_is_told_which_a_person_sees_in_them(

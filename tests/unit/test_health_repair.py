@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +19,13 @@ def dataset(rows: list[dict[str, object]], boxes: list[Row]) -> Dataset:
     return Dataset.from_rows(["a", "b"], images, boxes)
 
 
-def mended(data: Dataset) -> tuple[Dataset, list[tuple[str, str, str, str]]]:
+def mended(data: Dataset, unlabelled: Iterable[str] = ()) -> tuple[Dataset, list[tuple[str, str, str, str]]]:
     ledger = Ledger()
+    for path in unlabelled:
+        ledger.add("image", "kept", "no_label_file", path=path)
+    before = len(ledger.entries)
     result = repair(data, ledger)
-    return result, [(entry.item, entry.action, entry.reason, entry.path) for entry in ledger.entries]
+    return result, [(entry.item, entry.action, entry.reason, entry.path) for entry in ledger.entries[before:]]
 
 
 def test_boxes_are_clipped_and_empty_and_double_ones_go() -> None:
@@ -45,7 +50,7 @@ def test_of_equal_files_the_labelled_one_stays_and_of_those_the_one_held_out() -
         {"hash": "z"},
     ]
     boxes = [(number, *box[1:]) for number in (1, 2, 3)]
-    result, entries = mended(dataset(rows, boxes))
+    result, entries = mended(dataset(rows, boxes), ["0.jpg"])
     assert result.images["path"].tolist() == ["1.jpg", "3.jpg", "4.jpg"]
     assert len(result.boxes) == 2
     assert entries == [
@@ -60,6 +65,20 @@ def test_copies_that_are_labelled_otherwise_are_left_to_a_person() -> None:
     result, entries = mended(data)
     assert len(result.images) == 2
     assert entries == [("image", "kept", "copies_differ", "0.jpg"), ("image", "kept", "copies_differ", "1.jpg")]
+
+
+def test_a_copy_labelled_as_having_no_object_contradicts_one_with_a_box() -> None:
+    data = dataset([{"hash": "x"}, {"hash": "x"}, {"hash": "x"}], [(0, 0, 10, 10, 30, 30)])
+    result, entries = mended(data, ["2.jpg"])
+    assert result.images["path"].tolist() == ["0.jpg", "1.jpg", "2.jpg"]
+    assert {(action, reason) for _, action, reason, _ in entries} == {("kept", "copies_differ")}
+    result, entries = mended(data, ["1.jpg", "2.jpg"])
+    assert result.images["path"].tolist() == ["0.jpg"]
+
+
+def test_of_copies_that_nobody_labelled_one_stays() -> None:
+    result, _ = mended(dataset([{"hash": "x"}, {"hash": "x"}], []), ["0.jpg", "1.jpg"])
+    assert result.images["path"].tolist() == ["0.jpg"]
 
 
 def test_a_sound_data_set_comes_back_as_it_is() -> None:
