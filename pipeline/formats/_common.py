@@ -12,6 +12,7 @@ from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
+    from pipeline.labelling.fileset import FileSet
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
@@ -60,6 +61,36 @@ def label_file_names(dataset: Dataset, suffix: str) -> list[str]:
             raise DataError(f"{owners[name]} and {path} would share the label file {name}", "Rename one of them.")
         owners[name] = path
     return list(owners)
+
+
+def image_stems(dataset: Dataset) -> list[str]:
+    """`<path without its suffix>` for every image, in their order, as lists and tables name images that leave the suffix out.
+
+    Raises:
+        DataError: one has the name of another image (`a.jpg` for `a.jpg.jpg` beside `a.jpg`): readers would take it for that one.
+    """
+    by_name = {path.rpartition("/")[2].casefold(): path for path in dataset.images["path"]}
+    stems = [path.rpartition(".")[0] for path in dataset.images["path"]]
+    for path, stem in zip(dataset.images["path"], stems, strict=True):
+        other = by_name.get(stem.rpartition("/")[2].casefold())
+        if other:
+            raise DataError(f"{path} without its suffix could not be told from {other}", "Rename one of them.")
+    return stems
+
+
+def listed_name(text: str, present: frozenset[str]) -> str:
+    """The name in a line of a list or a cell of a table; the spaces around it belong to it only where an image is so called.
+
+    Args:
+        present: names of the images that are there; see `present_names`.
+    """
+    return text if text.rpartition("/")[2] in present else text.strip()
+
+
+def present_names(files: FileSet) -> frozenset[str]:
+    """The names of all images without their folders, both with their suffix and without."""
+    names = [path.rpartition("/")[2] for path in files.photos]
+    return frozenset([*names, *(name.rpartition(".")[0] for name in names)])
 
 
 def link_images(dataset: Dataset, images_folder: Path | None, target: Path) -> None:

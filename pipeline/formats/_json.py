@@ -53,8 +53,10 @@ def parse_bytes(data: bytes, path: str) -> Any:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: the text is not UTF-8", "Save the file as UTF-8.") from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{path}: malformed JSON ({type(error).__name__})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: malformed JSON (nested too deeply)") from error
+    except ValueError as error:
+        raise DataError(f"{path}: malformed JSON ({error})"[:200]) from error
 
 
 def is_utf8(data: bytes) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pipeline.formats._shapes import of_flat
 from pipeline.formats._via import Choices, Picture, Region, choices_of, picture
 from pipeline.ledger import Ledger
 
@@ -93,8 +94,8 @@ def _shape(xy: Any) -> dict[str, Any] | None:
         return {"name": _BY_POINTS[kind], "all_points_x": numbers[0::2], "all_points_y": numbers[1::2]}
     try:
         if kind == _EXTREME_RECTANGLE:
-            xs, ys = [float(x) for x in numbers[0::2]], [float(y) for y in numbers[1::2]]
-            return {"name": "rect", "x": min(xs), "y": min(ys), "width": max(xs) - min(xs), "height": max(ys) - min(ys)}
+            box = of_flat(numbers, at_least=2)
+            return box and {"name": "rect", "x": box[0], "y": box[1], "width": box[2] - box[0], "height": box[3] - box[1]}
         if kind == _EXTREME_CIRCLE:
             return _circle_through(*(float(number) for number in numbers[:6]))
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

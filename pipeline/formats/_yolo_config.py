@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
+from pipeline.formats._common import brief
 from pipeline.formats._yaml import parse as parse_yaml
 from pipeline.labelling.labels import Labels, Malformed, SplitList
 from pipeline.labelling.references import References
@@ -69,7 +70,7 @@ def find_configs(files: FileSet, labels: Labels, ledger: Ledger) -> list[Config]
             if config:
                 found.append(config)
     if not any(config.splits for config in found):
-        found += [Config(path, 4, splits=[split], lists={path}) for path, split in _loose_lists(files)]
+        found += _loose_lists(files, labels)
     return sorted(found, key=lambda config: (config.kind, config.file.count("/"), config.file))
 
 
@@ -84,15 +85,21 @@ def label_paths(photo: str) -> tuple[str, str]:
     return "/".join([*folders, f"{stem}.txt"]), beside
 
 
-def _loose_lists(files: FileSet) -> list[tuple[str, SplitList]]:
+def _loose_lists(files: FileSet, labels: Labels) -> list[Config]:
     """darknet's train.txt and its kind where no obj.data points to them: every line names an image."""
     found = []
     for path in files.with_suffix(".txt"):
         split = _SPLIT_KEYS.get(path.rpartition("/")[2].lower().removesuffix(".txt"))
-        if split:
-            lines = _lines(files, path)
-            if lines and all(is_image(line) for line in lines):
-                found.append((path, SplitList(split, path, lines)))
+        if not split:
+            continue
+        try:
+            lines = files.read_text(path).rstrip().splitlines()
+        except DataError as error:
+            if not any(path in label_paths(photo) for photo in files.photos):  # else a label file, which `read` reports
+                labels.malformed.append(Malformed.of(error, path))
+            continue
+        if lines and all(is_image(line.strip()) for line in lines):
+            found.append(Config(path, 4, splits=[SplitList(split, path, lines)], lists={path}))
     return found
 
 
@@ -110,8 +117,11 @@ def _read_yaml(files: FileSet, path: str, others: References, ledger: Ledger) ->
         return None
     config = Config(path, 0, _yaml_names(document, path))
     shape = document.get("kpt_shape")
-    if isinstance(shape, list) and len(shape) == 2 and all(str(number).isdecimal() for number in shape):
-        config.keypoints = int(shape[0]) * int(shape[1])
+    if isinstance(shape, list) and len(shape) == 2:
+        count, width = map(_number, shape)
+        if count is None or width is None:
+            raise DataError(f"{path}: `kpt_shape` must be two numbers below {MAX_CLASSES}, got {brief(shape)}")
+        config.keypoints = count * width
     base = document.get("path") if isinstance(document.get("path"), str) else ""
     for key, split in _SPLIT_KEYS.items():
         entries = document.get(key)
@@ -121,15 +131,24 @@ def _read_yaml(files: FileSet, path: str, others: References, ledger: Ledger) ->
     return config
 
 
+def _number(text: Any) -> int | None:
+    """A whole number below MAX_CLASSES; None for what is none. `int` refuses thousands of digits with an error of its own."""
+    if not isinstance(text, str) or not text.isdecimal() or len(text) > 20:
+        return None
+    return number if (number := int(text)) < MAX_CLASSES else None
+
+
 def _yaml_names(document: dict[str, Any], path: str) -> list[str] | None:
-    names, count = document.get("names"), str(document.get("nc") or "")
+    names, count = document.get("names"), _number(document.get("nc"))
     if isinstance(names, dict):
-        if not all(str(key).isdecimal() and int(key) < MAX_CLASSES for key in names):
-            raise DataError(f"{path}: the keys of `names` must be class numbers, got {list(names)[:5]}")
-        by_number = {int(key): name for key, name in names.items()}
+        by_number = {number: name for key, name in names.items() if (number := _number(key)) is not None}
+        if len(by_number) < len(names):
+            raise DataError(f"{path}: the keys of `names` must be class numbers, each once, got {brief(list(names)[:5])}")
         names = [by_number.get(number, f"class_{number}") for number in range(max(by_number, default=-1) + 1)]
-    if names is None and count.isdecimal() and int(count) < MAX_CLASSES:
-        return [f"class_{number}" for number in range(int(count))]
+    if names is None and count is not None:
+        return [f"class_{number}" for number in range(count)]
+    if names is None:
+        raise DataError(f"{path}: `nc` must be a number below {MAX_CLASSES}, got {brief(document.get('nc'))}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: `names` must be a list of names or a mapping of numbers to names")
     return [name.strip() for name in names]

@@ -196,8 +196,22 @@ def _read_categories(
         detail = f"category '{rows[0]['name']}' is the project's name, without boxes"
         ledger.add("file", "converted", "project_as_category", file=path, detail=detail)
         rows = rows[1:]
-    names = [str(row.get("name") or f"class_{row['id']}").strip() for row in rows]
-    return dict(zip((row["id"] for row in rows), labels.class_ids(names, path, ledger), strict=True))
+    names: dict[object, str] = {}
+    for row in rows:
+        number, name = row["id"], _class_name(row.get("name"))
+        if number not in names:
+            names[number] = name or f"class_{number}"
+            if not name:
+                detail = f"category {brief(number)} is called {brief(row.get('name'))}: taken for '{names[number]}'"
+                ledger.add("file", "converted", "class_names_invented", file=path, detail=detail)
+        elif name != names[number]:
+            detail = f"category id {brief(number)} is '{names[number]}' and '{name}': the first is taken"
+            ledger.add("file", "converted", "duplicate_id", file=path, detail=detail)
+    return dict(zip(names, labels.class_ids([*names.values()], path, ledger), strict=True))
+
+
+def _class_name(value: Any) -> str:
+    return str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
 
 
 def _is_roboflow_root(rows: list[dict[str, Any]]) -> bool:
@@ -251,6 +265,8 @@ def _look_up(numbers: dict[object, int], key: object) -> int | None:
 
 
 def _box(bbox: Any) -> Box | None:
+    if not isinstance(bbox, (list, tuple)) or any(isinstance(value, bool) for value in bbox):
+        return None
     try:
         x, y, width, height = map(float, bbox)
     except (TypeError, ValueError, OverflowError):

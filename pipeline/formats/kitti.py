@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import DataError
 from pipeline.files import write_text
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import label_file_names, link_images, plain_number, spread
+from pipeline.formats._common import image_stems, label_file_names, link_images, listed_name, plain_number, present_names, spread
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
@@ -50,10 +50,18 @@ class Options(StageParams):
 def detect(files: FileSet) -> Evidence | None:
     for path in spread(files.with_suffix(".txt"), 200):
         rows = files.read_bytes(path)[:4000].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").split("\n", 10)[:10]
-        # A number in front is a YOLO polygon, or a row of KITTI's tracking labels.
-        if any(name and not _is_number(name) for name, _ in map(_split_row, rows)):
+        if any(_is_ours(*_split_row(row)) for row in rows):
             return Evidence(f"{path} has rows of a type and {NUMBERS} numbers")
     return None
+
+
+def _is_ours(name: str, numbers: list[float]) -> bool:
+    """Whether a row's numbers are KITTI's; a type that is a number is also how a YOLO polygon of seven corners begins."""
+    if not _is_number(name):
+        return name != ""
+    truncated, occluded, alpha, *box = numbers[:7]
+    is_pixels = box[0] < box[2] and box[1] < box[3] and max(box) > 2
+    return -1 <= truncated <= 1 and occluded in (-1, 0, 1, 2, 3) and -10 <= alpha <= 10 and is_pixels
 
 
 def _split_row(row: str) -> tuple[str, list[float]]:
@@ -87,10 +95,13 @@ def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
         try:
             texts[path] = files.read_text(path)
         except DataError as error:
-            if _stem(path) in stems:  # another text is nobody's concern
+            if _list_of_split(path):
+                labels.malformed.append(Malformed.of(error, path))
+            elif _stem(path) in stems:  # another text is nobody's concern
                 labels.malformed.append(Malformed.of(error, path, labels.add_image(_record(path, photos, files.folders))))
     lists = [path for path in texts if path.rpartition("/")[0].rpartition("/")[2].lower() == "imagesets"]
-    labels.splits = [split for path in lists if (split := _read_split_list(files, path, texts.pop(path)))]
+    present = present_names(files)
+    labels.splits = [split for path in lists if (split := _read_split_list(files, path, texts.pop(path), present))]
     with_rows = {path for path, text in texts.items() if any(_split_row(row)[0] for row in text.split("\n"))}
     folders = {path.rpartition("/")[0] for path in with_rows}
     for path, text in texts.items():
@@ -141,16 +152,22 @@ def _read_file(text: str, image: int, labels: Labels, ledger: Ledger) -> None:
             labels.rows.extend((image, labels.class_id(name), *numbers[3:7], line))
 
 
-def _read_split_list(files: FileSet, path: str, text: str) -> SplitList | None:
+def _list_of_split(path: str) -> str:
+    """The split that a file `ImageSets/<split>.txt` lists; "" for another, and for trainval.txt, the union of two."""
+    folder, _, name = path.lower().rpartition("/")
+    split = name.removesuffix(".txt")
+    return split if split in ("train", "val", "test") and folder.rpartition("/")[2] == "imagesets" else ""
+
+
+def _read_split_list(files: FileSet, path: str, text: str, present: frozenset[str]) -> SplitList | None:
     """`ImageSets/<split>.txt`: names without suffix, of images that lie beside that folder or in `training/` and `testing/`."""
-    folder, _, name = path.rpartition("/")
-    split, parent = name[:-4].lower(), folder.rpartition("/")[0]
-    if split not in ("train", "val", "test"):
-        return None  # trainval.txt is the union of two
+    split, parent = _list_of_split(path), path.rpartition("/")[0].rpartition("/")[0]
+    if not split:
+        return None
     half = "testing" if split == "test" else "training"
     places = [f"{parent}/{place}".lstrip("/") for place in (f"{half}/{IMAGES}", f"training/{IMAGES}", IMAGES, "images")]
     place = next((place for place in places if place in files.folders), IMAGES)
-    stems = (line.strip() for line in text.splitlines())
+    stems = [listed_name(line, present) for line in text.splitlines()]
     return SplitList(split, path, [f"{place}/{stem}" if stem else "" for stem in stems])
 
 
@@ -159,14 +176,15 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
 
     Raises:
         DataError: a class has a space in its name or is called DontCare, or two images of one folder differ only in their
-            suffix and would share a label file.
+            suffix and would share a label file, or the name of one in a list of a split could also be read as the path of
+            another.
     """
     for name in (dataset.class_names[number] for number in sorted(set(dataset.boxes["class_id"]))):
         if name.lower() == _IGNORED:
             raise _cannot_hold(name, "marks a region that nobody labelled", f"{name}_")
         if len(name.split()) != 1:
             raise _cannot_hold(name, "would be several columns of a row", "_".join(name.split()))
-    label_files = label_file_names(dataset, ".txt")
+    label_files, stems = label_file_names(dataset, ".txt"), image_stems(dataset)
     link_images(dataset, images_folder, out / IMAGES)
     for file, (edges, class_ids) in zip(label_files, dataset.by_image(), strict=True):
         rows = (
@@ -175,8 +193,8 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         )
         write_text(out / "label_2" / file, "".join(rows))
     for split in sorted(set(dataset.images["split"]) - {""}):
-        stems = [path.rpartition(".")[0] for path in dataset.images["path"][dataset.images["split"] == split]]
-        write_text(out / "ImageSets" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
+        chosen = [stem for stem, other in zip(stems, dataset.images["split"], strict=True) if other == split]
+        write_text(out / "ImageSets" / f"{split}.txt", "".join(f"{stem}\n" for stem in chosen))
 
 
 def _cannot_hold(name: str, why: str, instead: str) -> DataError:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.errors import DataError
 from pipeline.files import write_text
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import label_file_names, link_images, plain_number, spread
+from pipeline.formats._common import image_stems, label_file_names, link_images, listed_name, plain_number, present_names, spread
 from pipeline.formats._csv import delimiter_of, number, read_header
 from pipeline.formats._tables import Columns
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList, split_of_file
@@ -91,8 +91,7 @@ def detect(files: FileSet) -> Evidence | None:
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
     labels = Labels(normalised=True)
-    photos = [path.rpartition("/")[2] for path in files.photos]
-    present = frozenset([*photos, *(name.rpartition(".")[0] for name in photos)])
+    present = present_names(files)
     headers = {path: read_header(files, path) for path in files.with_suffix(".csv")}
     descriptions = [path for path, header in headers.items() if _describes_classes(path, header)]
     names: dict[str, str] = {}
@@ -166,7 +165,8 @@ def _read_descriptions(files: FileSet, path: str) -> dict[str, str]:
 def _read_image_list(files: FileSet, path: str, column: int, present: frozenset[str], labels: Labels) -> None:
     """The split of the images that are there; the lists name millions of others."""
     split = split_of_file(path)
-    ids = (cells[column].strip() for _, cells in _rows(files, path, one_line=False) if len(cells) > column)
+    rows = _rows(files, path, one_line=False)
+    ids = (listed_name(cells[column], present) for _, cells in rows if len(cells) > column)
     names = [f"{IMAGES}/{image_id}" for image_id in ids if image_id.rpartition("/")[2] in present]
     if split and names:
         labels.splits.append(SplitList(split, path, names))
@@ -200,7 +200,7 @@ def _read_boxes(files: FileSet, path: str, to: _Boxes) -> None:
         if len(cells) <= last:
             to.drop("malformed_box", "", line, ",".join(cells))
             continue
-        image_id = cells[columns.image].strip()
+        image_id = listed_name(cells[columns.image], to.present)
         if to.options.missing_images == "ignore" and image_id.rpartition("/")[2] not in to.present:
             ignored += 1
         elif not image_id:
@@ -256,7 +256,8 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         DataError: two images of one folder differ only in their suffix and would share an ImageID, or an ImageID could also be
             read as the path of another image.
     """
-    ids = label_file_names(dataset, "")
+    label_file_names(dataset, "")
+    ids = image_stems(dataset)
     unclear = sorted(set(ids) & {f"{IMAGES}/{image_id}" for image_id in ids})
     if unclear:
         raise DataError(f"ImageIDs that could also be the path of another image: {', '.join(unclear)}", "Rename the folder.")

@@ -26,7 +26,16 @@ from xml.sax.saxutils import escape
 from pipeline.errors import DataError
 from pipeline.files import write_text
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import as_size, label_file_names, link_images, plain_number, spread
+from pipeline.formats._common import (
+    as_size,
+    image_stems,
+    label_file_names,
+    link_images,
+    listed_name,
+    plain_number,
+    present_names,
+    spread,
+)
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
 from pipeline.ledger import Ledger
@@ -68,14 +77,24 @@ def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
     for path in files.with_suffix(".xml"):
         _read_file(files, path, labels, ledger, options)
     labels.sort_classes()
+    _read_splits(files, labels)
+    labels.not_photos = frozenset(path for path in files.photos if any(f"/{name}/" in f"/{path}" for name in MASK_FOLDERS))
+    return labels
+
+
+def _read_splits(files: FileSet, labels: Labels) -> None:
+    present = present_names(files)
     for path in files.with_suffix(".txt"):
         folder, _, name = path.lower().rpartition("/")
         if name in ("train.txt", "val.txt", "test.txt") and re.search("(^|/)imagesets(/main)?$", folder):
-            stems = [line.strip() for line in files.read_text(path).splitlines()]
-            names = [f"JPEGImages/{stem}" if stem else "" for stem in stems]
+            try:
+                lines = files.read_text(path).splitlines()
+            except DataError as error:
+                labels.malformed.append(Malformed.of(error, path))
+                continue
+            stems = [listed_name(line, present) for line in lines]
+            names = [f"{IMAGES}/{stem}" if stem else "" for stem in stems]
             labels.splits.append(SplitList(name.removesuffix(".txt"), path, names))
-    labels.not_photos = frozenset(path for path in files.photos if any(f"/{name}/" in f"/{path}" for name in MASK_FOLDERS))
-    return labels
 
 
 def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, options: Options) -> None:
@@ -87,7 +106,9 @@ def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, option
         return
     if root.tag != "annotation":
         return  # another tool's XML (a CVAT file, a project's settings)
-    written, folder_path = text(root, "filename"), text(root, "path")
+    written, folder_path = root.findtext("filename") or "", text(root, "path")
+    if not _is_of(stem, written):
+        written = written.strip()  # only then: a name may begin or end with a space
     width, height = as_size(root.findtext("size/width")), as_size(root.findtext("size/height"))
     names = [written, folder_path]
     if not _is_of(stem, written):
@@ -141,8 +162,10 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """`JPEGImages/<path>`, `Annotations/<path>.xml`, and `ImageSets/Main/<split>.txt` where the data set is split.
 
     Raises:
-        DataError: two images of one folder differ only in their suffix and would share a label file.
+        DataError: two images of one folder differ only in their suffix and would share a label file, or the name of one in a
+            list of a split could also be read as the path of another.
     """
+    stems = image_stems(dataset)
     label_files = label_file_names(dataset, ".xml")
     link_images(dataset, images_folder, out / IMAGES)
     images = dataset.images[["path", "width", "height"]].itertuples(index=False)
@@ -159,5 +182,5 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         )
         write_text(out / "Annotations" / label_file, document)
     for split in sorted(set(dataset.images["split"]) - {""}):
-        stems = [path.rpartition(".")[0] for path in dataset.images["path"][dataset.images["split"] == split]]
-        write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
+        chosen = [stem for stem, other in zip(stems, dataset.images["split"], strict=True) if other == split]
+        write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in chosen))

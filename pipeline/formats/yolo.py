@@ -18,6 +18,7 @@ classes are called `class_0` and so on, unless `options: {names: [...]}` says ot
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from pipeline.errors import DataError
 from pipeline.files import write_text
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import label_file_names, link_images, plain_number, spread
+from pipeline.formats._shapes import of_flat
 from pipeline.formats._yolo_config import MAX_CLASSES, class_names, find_configs, label_paths
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed
 from pipeline.ledger import Ledger
@@ -73,8 +75,9 @@ def _has_rows(files: FileSet, path: str) -> bool:
 def _is_row(fields: list[bytes]) -> bool:
     if len(fields) < 5 or not fields[0].isdigit():
         return False
+    shown = fields[1:5] if len(fields) <= 6 else fields[1:8]  # KITTI's rows, whose class may be a number, have pixels in 4 to 7
     try:
-        return all(-1 <= float(value) <= 2 for value in fields[1:5])
+        return all(-1 <= float(value) <= 2 for value in shown)
     except ValueError:
         return False
 
@@ -187,8 +190,9 @@ class _Rows:
 
 
 def _tight(values: list[float]) -> list[float]:
-    xs, ys = values[0::2], values[1::2]
-    return [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
+    """Centre and size of the tight box of a polygon; NaN, which no check lets pass, where one of its numbers is not finite."""
+    x1, y1, x2, y2 = of_flat(values) or (math.nan,) * 4
+    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
 
 
 def _name_classes(labels: Labels, names: list[str], source: str, ledger: Ledger) -> None:

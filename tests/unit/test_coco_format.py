@@ -137,3 +137,33 @@ def test_coco_every_broken_file_is_named_at_once(collected: Collected) -> None:
     assert [problem.split(": ", 1)[0] for problem in error.value.problems] == ["a.json:4", "b.json"]
     assert "malformed JSON" in error.value.problems[0]
     assert "'images' must be a list" in error.value.problems[1]
+
+
+def test_coco_category_ids_and_names_that_say_too_little(collected: Collected) -> None:
+    categories = [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}, {"id": 2, "name": None}, {"id": 3, "name": " "}]
+    categories += [{"id": 4, "name": "emu"}, {"id": 4, "name": "emu"}]
+    boxes = [{"bbox": [number, 1, 5, 5], "category_id": number} for number in (1, 2, 3, 4)]
+    result = coco(collected, *boxes, categories=categories).run()
+    assert [box[1] for box in result.boxes()] == ["cat", "class_2", "class_3", "emu"]
+    assert result.dataset.class_names == ("cat", "class_2", "class_3", "emu")
+    told = [(entry.reason, entry.detail) for entry in result.entries if entry.detail.startswith("category ")]
+    assert told == [
+        ("duplicate_id", "category id 1 is 'cat' and 'dog': the first is taken"),
+        ("class_names_invented", "category 2 is called None: taken for 'class_2'"),
+        ("class_names_invented", "category 3 is called ' ': taken for 'class_3'"),
+    ]
+
+
+@pytest.mark.parametrize("bbox", [[1, 2, True, 4], "1234", {"1": 0, "2": 0, "3": 0, "4": 0}])
+def test_coco_bbox_of_no_numbers(collected: Collected, bbox: object) -> None:
+    result = coco(collected, {"bbox": bbox}, {"bbox": [1, 2, 3, 4]}).run()
+    assert len(result.boxes()) == 1
+    assert result.reasons()["box dropped: malformed_box"] == 1
+
+
+def test_coco_nested_too_deeply(collected: Collected) -> None:
+    nested = '{"images": [], "categories": [], "annotations": ' + "[" * 200_000 + "]" * 200_000 + "}"
+    collected.image("a.jpg").text("labels.json", nested)
+    with pytest.raises(DataError) as error:
+        collected.run()
+    assert list(error.value.problems) == ["labels.json: malformed JSON (nested too deeply)"]

@@ -141,3 +141,55 @@ def test_kitti_refuses_to_write_a_class_that_it_cannot_hold(tmp_path: Path, name
     assert error.value.hint == f"annotate.classes.rename: {{'{name}': '{instead}'}}"
     kitti.write(Dataset.from_rows([name, "cat"], images, [(0, 1, 1, 2, 3, 4)]), None, tmp_path)
     assert (tmp_path / "label_2/a.txt").read_text() == "cat -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10\n"
+
+
+def test_kitti_keeps_names_with_spaces_around_them(collected: Collected, tmp_path: Path) -> None:
+    paths, splits = (" lead.jpg", "lead.jpg", "trail .jpg"), ("train", "val", "test")
+    rows = [{"path": path, "width": 100, "height": 50, "split": split} for path, split in zip(paths, splits, strict=True)]
+    for path in paths:
+        collected.image(f"../source/{path}")
+    dataset = Dataset.from_rows(["x"], rows, [(number, 0, 10 + number, 10, 50, 40) for number in range(3)])
+    kitti.write(dataset, tmp_path / "source", collected.files)
+    result = collected.run(format="kitti")
+    assert [(box[0].rpartition("/")[2], box[2]) for box in result.boxes()] == [(path, 10 + n) for n, path in enumerate(paths)]
+    assert tuple(result.splits().values()) == splits
+    assert result.entries == []
+
+
+@pytest.mark.parametrize("paths", [("a.jpg", "a.jpg.jpg"), ("b.png.jpg", "b.png"), ("x/A.jpg.png", "y/a.jpg")])
+def test_kitti_refuses_names_that_it_could_not_tell_apart(tmp_path: Path, paths: tuple[str, str]) -> None:
+    rows = [{"path": path, "width": 10, "height": 10} for path in paths]
+    with pytest.raises(DataError) as error:
+        kitti.write(Dataset.from_rows(["x"], rows, []), None, tmp_path / "out")
+    assert all(path in error.value.message for path in paths)
+    assert not (tmp_path / "out").exists()
+
+
+def test_kitti_list_of_a_split_that_is_not_utf8(collected: Collected) -> None:
+    collected.image("image_2/ä.jpg").text("label_2/ä.txt", f"{CAR}\n")
+    collected.data("ImageSets/train.txt", "b\nä\n".encode("latin-1"))
+    with pytest.raises(DataError) as error:
+        collected.run()
+    assert list(error.value.problems) == ["ImageSets/train.txt:2: the text is not UTF-8"]
+
+
+@pytest.mark.parametrize("name", ["3", "1e3", "nan"])
+@pytest.mark.parametrize("left", [0.0, 10.5])
+def test_kitti_types_that_are_numbers(collected: Collected, name: str, left: float) -> None:
+    """What the development kit writes for a known angle, and what `write` writes: neither is taken for YOLO."""
+    row = f"{name} 0.00 0 0.5 {left} 0 50 40 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
+    collected.image("image_2/a.jpg").text("label_2/a.txt", row)
+    result = collected.run()
+    assert (result.summary["format"], result.boxes()) == ("kitti", [("image_2/a.jpg", name, left, 0, 50, 40)])
+    (collected.files / "label_2/a.txt").unlink()
+    rows = [{"path": "a.jpg", "width": 100, "height": 50}]
+    kitti.write(Dataset.from_rows([name], rows, [(0, 0, left, 0, 50, 40)]), None, collected.files)
+    assert collected.run().boxes() == [("image_2/a.jpg", name, left, 0, 50, 40)]
+
+
+@pytest.mark.parametrize("corners", [4, 7])
+def test_kitti_leaves_yolo_its_rows(collected: Collected, corners: int) -> None:
+    """A polygon of seven corners has as many columns as a row of KITTI."""
+    polygon = " ".join(f"0.{number} 0.{9 - number}" for number in range(1, corners + 1))
+    collected.image("images/a.jpg").text("labels/a.txt", f"0 {polygon}\n1 0.5 0.5 0.2 0.4\n")
+    assert collected.run().summary["format"] == "yolo"

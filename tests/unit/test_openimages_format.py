@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dataset import Dataset
 from pipeline.errors import DataError
+from pipeline.formats import openimages
 from tests.labelling import Collected
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "formats" / "openimages"
@@ -150,3 +152,25 @@ def test_openimages_tables_of_other_tasks(collected: Collected) -> None:
     result = collected.run()
     assert len(result.boxes()) == 1
     assert result.reasons() == {"file kept: other_table": 1, "file kept: other_task": 2}
+
+
+def test_openimages_keeps_names_with_spaces_around_them(collected: Collected, tmp_path: Path) -> None:
+    paths, splits = (" lead.jpg", "lead.jpg", "trail .jpg"), ("train", "val", "test")
+    rows = [{"path": path, "width": 100, "height": 50, "split": split} for path, split in zip(paths, splits, strict=True)]
+    for path in paths:
+        collected.image(f"../source/{path}")
+    dataset = Dataset.from_rows(["x"], rows, [(number, 0, 10 + number, 10, 50, 40) for number in range(3)])
+    openimages.write(dataset, tmp_path / "source", collected.files)
+    result = collected.run(format="openimages")
+    assert [(box[0].rpartition("/")[2], box[2]) for box in result.boxes()] == [(path, 10 + n) for n, path in enumerate(paths)]
+    assert tuple(result.splits().values()) == splits
+    assert result.entries == []
+
+
+@pytest.mark.parametrize("paths", [("a.jpg", "a.jpg.jpg"), ("b.png.jpg", "b.png"), ("x/A.jpg.png", "y/a.jpg")])
+def test_openimages_refuses_names_that_it_could_not_tell_apart(tmp_path: Path, paths: tuple[str, str]) -> None:
+    rows = [{"path": path, "width": 10, "height": 10} for path in paths]
+    with pytest.raises(DataError) as error:
+        openimages.write(Dataset.from_rows(["x"], rows, []), None, tmp_path / "out")
+    assert all(path in error.value.message for path in paths)
+    assert not (tmp_path / "out").exists()

@@ -227,6 +227,19 @@ def test_regions_of_videos(collected: Collected) -> None:
     assert found["malformed_box"] == ("street 1.jpg", "region 14 None"), "no circle goes through three points of a line"
 
 
+@pytest.mark.parametrize("place", range(8))
+def test_an_extreme_rectangle_with_a_number_that_is_none(collected: Collected, place: int) -> None:
+    """Whichever point it stands in: `min` and `max` pass over a NaN or not, by its place."""
+    project = json.loads((GOLDEN / "via3.json").read_bytes())
+    boxes = collected.text("x.json", json.dumps(project)).run().boxes()
+    points: list[float] = [20, 8, 30, 5, 45, 9, 30, 22]
+    points[place] = float("nan")
+    project["metadata"]["a"] = {"vid": "1", "z": [], "xy": [8, *points], "av": {"1": "1"}}
+    result = collected.text("x.json", json.dumps(project)).run(on_invalid="drop")
+    assert result.boxes() == boxes
+    assert result.reasons()["box dropped: not_finite"] == 1
+
+
 # --- Broken files -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dataset import Dataset
 from pipeline.errors import DataError
+from pipeline.formats import voc
 from tests.labelling import Collected
 
 
@@ -71,7 +73,7 @@ def test_voc_unreadable_files(collected: Collected) -> None:
         with pytest.raises(DataError) as error:
             collected.run(on_invalid=mode)
         assert [problem.split(": ", 1)[0] for problem in error.value.problems] == ["bomb.xml", "cut.xml:4", "latin.xml:4"]
-        assert "annotate.on_invalid to drop" in error.value.hint
+        assert "drop" in error.value.hint
     result = collected.run(on_invalid="drop")
     assert [box[0] for box in result.boxes()] == ["good.jpg"]
     assert result.reasons() == {"image dropped: malformed_label_file": 3}
@@ -85,3 +87,36 @@ def test_voc_encodings(collected: Collected, encoding: str) -> None:
     )
     collected.data("ä.xml", text.encode(encoding))
     assert collected.run().boxes() == [("ä.jpg", "Größe", 1, 1, 9, 9)]
+
+
+def test_voc_keeps_names_with_spaces_around_them(collected: Collected, tmp_path: Path) -> None:
+    paths, splits = (" lead.jpg", "lead.jpg", "trail .jpg"), ("train", "val", "test")
+    rows = [{"path": path, "width": 100, "height": 50, "split": split} for path, split in zip(paths, splits, strict=True)]
+    for path in paths:
+        collected.image(f"../source/{path}")
+    dataset = Dataset.from_rows(["x"], rows, [(number, 0, 10 + number, 10, 50, 40) for number in range(3)])
+    voc.write(dataset, tmp_path / "source", collected.files)
+    result = collected.run(format="voc")
+    assert [(box[0].rpartition("/")[2], box[2]) for box in result.boxes()] == [(path, 10 + n) for n, path in enumerate(paths)]
+    assert tuple(result.splits().values()) == splits
+    assert result.entries == []
+
+
+@pytest.mark.parametrize("paths", [("a.jpg", "a.jpg.jpg"), ("b.png.jpg", "b.png"), ("x/A.jpg.png", "y/a.jpg")])
+def test_voc_refuses_names_that_it_could_not_tell_apart(tmp_path: Path, paths: tuple[str, str]) -> None:
+    rows = [{"path": path, "width": 10, "height": 10} for path in paths]
+    with pytest.raises(DataError) as error:
+        voc.write(Dataset.from_rows(["x"], rows, []), None, tmp_path / "out")
+    assert all(path in error.value.message for path in paths)
+    assert not (tmp_path / "out").exists()
+
+
+def test_voc_list_of_a_split_that_is_not_utf8(collected: Collected) -> None:
+    """Told together with every other file that cannot be read."""
+    collected.image("JPEGImages/ä.jpg").voc("Annotations/ä.xml", "ä.jpg", [("x", 1, 1, 9, 9)])
+    collected.image("JPEGImages/b.jpg").text("Annotations/b.xml", "<annotation>")
+    collected.data("ImageSets/Main/train.txt", "b\nä\n".encode("latin-1"))
+    with pytest.raises(DataError) as error:
+        collected.run()
+    places = [problem.split(": ", 1)[0] for problem in error.value.problems]
+    assert places == ["Annotations/b.xml:1", "ImageSets/Main/train.txt:2"]

@@ -184,3 +184,46 @@ def test_yolo_unreadable_configurations(collected: Collected, path: str, content
     for mode in ("fix", "drop"):
         with pytest.raises(DataError, match=message):
             collected.run(on_invalid=mode)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1e999"])
+@pytest.mark.parametrize("place", range(6))
+def test_yolo_polygon_with_a_number_that_is_none(collected: Collected, number: str, place: int) -> None:
+    """Whichever corner it stands in: `min` and `max` pass over a NaN or not, by its place."""
+    corners = [".1", ".1", ".2", ".4", ".3", ".3"]
+    corners[place] = number
+    collected.image("a.jpg").text("a.txt", f"0 {' '.join(corners)}\n{ROW}")
+    result = collected.run(on_invalid="drop")
+    assert result.boxes() == [("a.jpg", "class_0", *EDGES)]
+    assert result.reasons()["box dropped: not_finite"] == 1
+
+
+@pytest.mark.parametrize("config", ["nc: {}", "names: [x]\nkpt_shape: [{}, 3]", "names:\n  ? {}\n  : x"])
+def test_yolo_config_with_a_number_of_thousands_of_digits(collected: Collected, config: str) -> None:
+    """It matters to this format alone: `detect` of every other tree sees the file, too."""
+    collected.image("a.jpg").text("data.yaml", config.format("9" * 5000)).voc("a.xml", "a.jpg", [("x", 1, 1, 9, 9)])
+    assert collected.run().summary["format"] == "voc"
+    (collected.files / "a.xml").unlink()
+    collected.text("a.txt", ROW)
+    with pytest.raises(DataError) as error:
+        collected.run(format="yolo")
+    (problem,) = error.value.problems
+    assert problem.startswith("data.yaml: ")
+    assert len(problem) < 200
+
+
+def test_yolo_list_that_is_not_utf8(collected: Collected) -> None:
+    collected.image("ä.jpg").data("train.txt", "ä.jpg\n".encode("latin-1")).voc("ä.xml", "ä.jpg", [("x", 1, 1, 9, 9)])
+    assert collected.run().summary["format"] == "voc", "another format's tree is not held up by it"
+    collected.text("ä.txt", ROW)
+    (collected.files / "ä.xml").unlink()
+    with pytest.raises(DataError) as error:
+        collected.run()
+    assert list(error.value.problems) == ["train.txt:1: the text is not UTF-8"]
+
+
+def test_yolo_list_of_names_with_spaces(collected: Collected) -> None:
+    for name in (" lead", "lead", "trail "):
+        collected.image(f"{name}.jpg").text(f"{name}.txt", ROW)
+    collected.text("train.txt", " lead.jpg\ntrail .jpg\n").text("val.txt", "lead.jpg  \n")
+    assert collected.run().splits() == {" lead.jpg": "train", "lead.jpg": "val", "trail .jpg": "train"}
