@@ -12,10 +12,20 @@ A source module has:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pipeline.ledger import Ledger
+from pipeline.stage import Context
+
+
+def local_path(location: str, context: Context) -> Path:
+    """What `collect.source` means as a path: `~` is one's home, and relative paths start where params.yaml lies."""
+    path = Path(location)
+    with suppress(RuntimeError):  # no home is known: `~` is a name like any other
+        path = path.expanduser()
+    return context.base / path
 
 
 @dataclass(frozen=True)
