@@ -170,14 +170,18 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     convert.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not with the labels")
     convert.add_argument("--no-images", action="store_true", help="labels alone, by the sizes that they declare")
     check = add("check", health_commands.check, "what is wrong with a data set: labels, images, leakage, drift")
-    check.add_argument("subject", nargs="?", metavar="PATH|STAGE@vN", help="default: the latest split, or what there is before it")
+    check.add_argument(
+        "subject", nargs="?", metavar="PATH|STAGE@vN", help="default: the latest split, or what there is before it"
+    )
     check.add_argument("--strict", action="store_true", help="exit code 3 when there is an error")
     check.add_argument("--fix", action="store_true", help="make a version of annotate without what can be mended by rule")
     check.add_argument("--ignore", action="append", default=[], metavar="CODE", help="leave out this finding")
     check.add_argument("--pictures", type=Path, metavar="DIR", help="a page with pictures of what was found")
     check.add_argument("--format", default="auto", metavar="FORMAT", help="of the labels in PATH; default: found by content")
     check.add_argument("--model", metavar="MODEL", help="train@vN or a model file: where does it disagree with the labels?")
-    check.add_argument("--detections", metavar="WHAT", help="evaluate@vN or a detections.parquet: the same without running a model")
+    check.add_argument(
+        "--detections", metavar="WHAT", help="evaluate@vN or a detections.parquet: the same without running a model"
+    )
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
     init = add("init", commands.init, "make a new project with a commented params.yaml")
     init.add_argument("folder", type=Path, metavar="DIR")

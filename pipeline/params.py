@@ -30,7 +30,9 @@ except AttributeError:  # PyYAML built without libyaml: slower, same result
 class Health(StageParams):
     """What `check` leaves out."""
 
-    ignore: list[str] = Field(default_factory=list, description="codes of findings that are known and accepted; see docs/health.md")
+    ignore: list[str] = Field(
+        default_factory=list, description="codes of findings that are known and accepted; see docs/health.md"
+    )
 
 
 class Settings(StageParams):

@@ -21,9 +21,7 @@ def photo(folder: Path, width: int, height: int, orientation: int = 1, suffix: s
     return path
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "factor"), [(640, 480, 8), (401, 200, 4), (257, 130, 2), (100, 90, 1)]
-)
+@pytest.mark.parametrize(("width", "height", "factor"), [(640, 480, 8), (401, 200, 4), (257, 130, 2), (100, 90, 1)])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_jpeg_is_decoded_at_a_fraction_upright_and_looks_the_same(
     tmp_path: Path, width: int, height: int, factor: int, orientation: int
