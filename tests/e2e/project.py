@@ -30,7 +30,7 @@ class Project:
 
     def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, cwd=cwd)
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=1200)  # a hang fails the test, a busy machine does not
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
