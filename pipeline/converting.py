@@ -105,7 +105,7 @@ def _without_common_folder(dataset: Dataset) -> tuple[str, Dataset]:
 def _lost(dataset: Dataset, holds: frozenset[Holdable], has_images: bool) -> list[str]:
     """What the data set has of each thing that the format cannot say; that images belong together, none can."""
     splits = dataset.images["split"].value_counts()
-    background = len(dataset.images) - dataset.boxes["image"].nunique()
+    background = dataset.background()
     counts = dataset.boxes_per_class()
     unused = [name for name, count in counts.items() if not count]
     order = "" if list(counts) == sorted(counts) else ", ".join(counts)

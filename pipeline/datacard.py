@@ -90,9 +90,9 @@ def _origin(facts: Mapping[str, object]) -> str:
 
 def _counts(dataset: Dataset) -> str:
     sizes = dataset.images[["width", "height"]].value_counts()
-    background = len(dataset.images) - dataset.boxes["image"].nunique()
     images, boxes = counted(len(dataset.images), "image"), counted(len(dataset.boxes), "box", "boxes")
-    numbers = [f"{images}, {boxes}, {counted(len(dataset.class_names), 'class', 'classes')}; {background:,} without a box."]
+    classes = counted(len(dataset.class_names), "class", "classes")
+    numbers = [f"{images}, {boxes}, {classes}; {dataset.background():,} without a box."]
     if len(sizes) == 1:
         width, height = sizes.index[0]
         numbers.append(f"All images are {width} x {height} px.")
@@ -103,7 +103,7 @@ def _counts(dataset: Dataset) -> str:
 
 
 def _classes(dataset: Dataset) -> Iterator[str]:
-    boxes = np.bincount(dataset.boxes["class_id"].to_numpy(), minlength=len(dataset.class_names)).tolist()
+    boxes = list(dataset.boxes_per_class().values())
     pairs = np.unique(dataset.boxes[["class_id", "image"]].to_numpy(), axis=0)
     images = np.bincount(pairs[:, 0], minlength=len(dataset.class_names)).tolist()
     total = max(1, len(dataset.boxes))

@@ -139,6 +139,10 @@ class Dataset:
         counts = np.bincount(self.boxes["class_id"].to_numpy(), minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
+    def background(self) -> int:
+        """How many images have no box."""
+        return len(self.images) - int(self.boxes["image"].nunique())
+
     def counts(self) -> dict[str, object]:
         """What a manifest and a table show: images, boxes, and boxes per class."""
         return {"images": len(self.images), "boxes": len(self.boxes), "classes": self.boxes_per_class()}

@@ -84,10 +84,11 @@ def load_writable(name: str) -> WritableFormat:
     Raises:
         ParamsError: there is none of that name, or it can only be read.
     """
-    if name not in writable_names():
-        what = f"the format '{name}' can be read, but not written" if name in names() else f"there is no label format '{name}'"
-        raise ParamsError(f"--to: {what}", did_you_mean(name, writable_names()))
-    return cast(WritableFormat, load(name))
+    is_known = name in names()
+    if is_known and hasattr(load(name), "write"):
+        return cast(WritableFormat, load(name))
+    what = f"the format '{name}' can be read, but not written" if is_known else f"there is no label format '{name}'"
+    raise ParamsError(f"--to: {what}", did_you_mean(name, writable_names()))
 
 
 def names_images(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,22 @@ def as_size(value: object) -> int:
     except (TypeError, ValueError):
         return 0
     return round(number) if 0 < number < 1e6 else 0
+
+
+def line_numbers(data: bytes, pattern: re.Pattern[bytes]) -> list[int]:
+    """The line, from 1, of every place where `pattern` is found; `data` is gone through once."""
+    lines, line, last = [], 1, 0
+    for found in pattern.finditer(data):
+        line += data.count(b"\n", last, found.start())
+        last = found.start()
+        lines.append(line)
+    return lines
+
+
+def is_own_name(stem: str, written: str) -> bool:
+    """Whether the image name `written` in a label file, with folders or without, is that of the label file itself."""
+    base = written.replace("\\", "/").rpartition("/")[2]
+    return stem in (base, base.rpartition(".")[0])
 
 
 def plain_number(value: float) -> str:

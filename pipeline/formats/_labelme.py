@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pipeline.formats._common import is_own_name, line_numbers
 from pipeline.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ def names_of_image(path: str, written: str, ledger: Ledger) -> tuple[str, ...]:
     may be that of another image by now.
     """
     stem = path.rpartition("/")[2].rpartition(".")[0]
-    base = written.replace("\\", "/").rpartition("/")[2]
-    if not written or stem in (base, base.rpartition(".")[0]):
+    if not written or is_own_name(stem, written):
         return (written or stem,)
     ledger.add("file", "converted", "filename_mismatch", file=path, detail=f"it says {written}")
     return stem, written
@@ -37,12 +37,7 @@ def locate_key(files: FileSet, key: str, counts: Mapping[str, int], word: str) -
 
     @lru_cache(maxsize=64)
     def lines_of(path: str) -> list[int]:
-        data = files.read_bytes(path)
-        lines, line, last = [], 1, 0
-        for found in pattern.finditer(data):
-            line += data.count(b"\n", last, found.start())
-            last = found.start()
-            lines.append(line)
+        lines = line_numbers(files.read_bytes(path), pattern)
         return lines if len(lines) == counts.get(path) else []
 
     def locate(path: str, number: int) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
+from pipeline.formats._common import line_numbers
 
 if TYPE_CHECKING:
     from pipeline.labelling.fileset import FileSet
@@ -83,13 +84,7 @@ def locate_tag(files: FileSet, tag: str) -> Callable[[str, int], tuple[int, str]
 
     @lru_cache(maxsize=64)
     def lines_of(path: str) -> list[int]:
-        data = files.read_bytes(path)
-        lines, line, last = [], 1, 0
-        for found in pattern.finditer(data):
-            line += data.count(b"\n", last, found.start())
-            last = found.start()
-            lines.append(line)
-        return lines
+        return line_numbers(files.read_bytes(path), pattern)
 
     def locate(path: str, number: int) -> tuple[int, str]:
         lines = lines_of(path)

@@ -111,7 +111,8 @@ def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:
                 ledger.add("file", "kept", reason, file=path, detail=f"its columns: {', '.join(header)}"[:160])
         except DataError as error:
             labels.malformed.append(Malformed.of(error, path))
-    _order_classes(labels, list(dict.fromkeys(names.values())))
+    occurring = set(labels.class_names)
+    labels.sort_classes([name for name in names.values() if name in occurring])
     return labels
 
 
@@ -231,20 +232,6 @@ def _read_box(cells: Sequence[str], line: int, image: int, to: _Boxes) -> None:
             to.drop("malformed_box", to.labels.images[image].label, line, ",".join(cells))
         else:
             to.labels.rows.extend((image, to.labels.class_id(name), *box, line))
-
-
-def _order_classes(labels: Labels, names: Sequence[str]) -> None:
-    """Classes in the order of `names`, those that it lacks after them in alphabetical order."""
-    import numpy as np
-
-    labels.sort_classes()
-    place = {name: position for position, name in enumerate(names)}
-    order = sorted(labels.class_names, key=lambda name: place.get(name, len(place)))
-    table = labels.table()
-    if len(table):
-        new = np.array([order.index(name) for name in labels.class_names], dtype=np.float64)
-        table[:, 1] = new[table[:, 1].astype(np.int64)]
-    labels.class_names = order
 
 
 def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:

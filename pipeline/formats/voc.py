@@ -29,6 +29,7 @@ from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import (
     as_size,
     image_stems,
+    is_own_name,
     label_file_names,
     link_images,
     listed_name,
@@ -107,11 +108,11 @@ def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, option
     if root.tag != "annotation":
         return  # another tool's XML (a CVAT file, a project's settings)
     written, folder_path = root.findtext("filename") or "", text(root, "path")
-    if not _is_of(stem, written):
+    if not is_own_name(stem, written):
         written = written.strip()  # only then: a name may begin or end with a space
     width, height = as_size(root.findtext("size/width")), as_size(root.findtext("size/height"))
     names = [written, folder_path]
-    if not _is_of(stem, written):
+    if not is_own_name(stem, written):
         names.insert(0, stem)
         if written:
             ledger.add("file", "converted", "filename_mismatch", file=path, detail=f"<filename> says {written}")
@@ -121,11 +122,6 @@ def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, option
         if item.tag == "object":
             _read_object(item, number, image, labels, ledger, options)
             number += 1
-
-
-def _is_of(stem: str, written: str) -> bool:
-    base = written.replace("\\", "/").rpartition("/")[2]
-    return stem in (base, base.rpartition(".")[0])
 
 
 def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledger: Ledger, options: Options) -> None:

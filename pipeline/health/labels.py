@@ -204,7 +204,7 @@ def classes(dataset: Dataset, invented: Collection[str] = ()) -> list[Finding]:
     names = dataset.class_names
     pairs = np.unique(dataset.boxes[["class_id", "image"]].to_numpy(), axis=0)
     images_of = np.bincount(pairs[:, 0], minlength=len(names)).tolist()
-    boxes_of = np.bincount(dataset.boxes["class_id"].to_numpy(), minlength=len(names)).tolist()
+    boxes_of = list(dataset.boxes_per_class().values())
     columns = list(zip(names, images_of, boxes_of, strict=True))
     empty = [Item(detail=name) for name, _, boxes in columns if not boxes and name not in invented]
     rare = [

@@ -20,7 +20,7 @@ from pipeline.labelling.classes import Classes
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
 from pipeline.labelling.importing import ORIGINS, read_origins
-from pipeline.labelling.merging import import_sources, merge
+from pipeline.labelling.merging import import_sources, merge, note_links
 from pipeline.ledger import Entry, Ledger
 from pipeline.stage import Context
 
@@ -154,8 +154,7 @@ def _import(files: FileSet, way: _Way, context: Context) -> tuple[Dataset, list[
 def _without_labels(files: FileSet, error: DataError, name: str) -> Subject:
     """The images, of which nothing is known as the labels cannot be read; and the links, which may be the reason."""
     account = Ledger()
-    for path in files.unfollowed:
-        account.add("file", "dropped", "link_not_followed", path=path)
+    note_links(files, account)
     items = [Item(detail=problem) for problem in error.problems]
     found = finding("labels_unusable", items, error.message, max(1, len(items)))
     dataset = _with_hashes(_images_only(files, account), files.root)

@@ -34,8 +34,7 @@ def import_sources(
     Raises:
         DataError: what `import_files` raises, of all sources at once.
     """
-    for path in files.unfollowed:
-        ledger.add("file", "dropped", "link_not_followed", path=path)
+    note_links(files, ledger)
     imported, errors = [], {}
     for policy in policies:
         try:
@@ -49,6 +48,12 @@ def import_sources(
         hints = dict.fromkeys(error.hint for error in errors.values() if error.hint)
         raise DataError(f"{len(errors)} of {len(policies)} sources cannot be read", "\n".join(hints), problems)
     return imported
+
+
+def note_links(files: FileSet, ledger: Ledger) -> None:
+    """The links of a tree that are not followed."""
+    for path in files.unfollowed:
+        ledger.add("file", "dropped", "link_not_followed", path=path)
 
 
 def merge(parts: Sequence[Dataset], classes: Classes, ledger: Ledger) -> Dataset:

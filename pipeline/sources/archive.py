@@ -17,7 +17,7 @@ from pipeline.errors import DataError
 from pipeline.fingerprint import FolderIndex, copy_hashed
 from pipeline.ledger import Ledger
 from pipeline.paths import is_plain, is_safe_relative
-from pipeline.sources import Fetched, Origin, is_wanted
+from pipeline.sources import Fetched, Origin, is_wanted, local_path
 from pipeline.stage import Context, StageParams
 
 MAX_FILES = 2_000_000
@@ -63,7 +63,7 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 
 def _archive(location: str, context: Context) -> Path:
-    path = context.base / Path(location).expanduser()
+    path = local_path(location, context)
     if not path.is_file():
         raise DataError(f"collect.source: there is no archive {path}.", "Check the path.")
     return path

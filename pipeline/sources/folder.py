@@ -14,7 +14,7 @@ from pipeline import files
 from pipeline.errors import DataError
 from pipeline.fingerprint import FolderIndex, copy_hashed
 from pipeline.ledger import Ledger
-from pipeline.sources import Fetched, Origin, is_wanted
+from pipeline.sources import Fetched, Origin, is_wanted, local_path
 from pipeline.stage import Context, StageParams
 from pipeline.store import CHECKSUMS, parse_checksums_file
 
@@ -47,7 +47,7 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
 
 
 def _folder(location: str, context: Context) -> Path:
-    folder = context.base / Path(location).expanduser()
+    folder = local_path(location, context)
     workspace = context.cache.resolve().parent
     if folder.is_dir() and workspace.is_relative_to(folder.resolve()):
         raise DataError(

@@ -18,7 +18,7 @@ from pipeline import files, plugins
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError, did_you_mean
 from pipeline.paths import is_image
-from pipeline.sources import Fetched
+from pipeline.sources import Fetched, local_path
 from pipeline.stage import JSON, Context, Stage, StageParams
 
 PACKAGE = "pipeline.sources"
@@ -40,7 +40,7 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     name, _, location = source.partition(":")
     if name in known:
         return name, location.removeprefix("//")
-    path = context.base / Path(source).expanduser()
+    path = local_path(source, context)
     if path.is_dir():
         return "folder", source
     if path.is_file():

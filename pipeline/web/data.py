@@ -82,7 +82,7 @@ def _sides(dataset: Dataset) -> list[JSON]:
                     "images": number,
                     "share": number / len(dataset.images),
                     "boxes": len(part_of.boxes),
-                    "background": number - part_of.boxes["image"].nunique(),
+                    "background": part_of.background(),
                     "groups": part_of.images["group_id"].nunique(),
                 }
             )
