@@ -152,6 +152,23 @@ def status(options: Options, console: Console) -> int:
     return 0
 
 
+def find_model(store: Store, wanted: str | None) -> tuple[Path, Version | None]:
+    """The model file that `--model` names (the latest of train unless it does), and its version; None for a file of its own.
+
+    Raises:
+        DataError: there is no such file.
+        UsageError: a version of another stage.
+    """
+    if wanted is not None and (Path(wanted).is_file() or Path(wanted).suffix):
+        if not Path(wanted).is_file():
+            raise DataError(f"There is no file {wanted}.", "Give a model file, or train@vN.")
+        return Path(wanted), None
+    version = store.resolve(wanted or "train")
+    if version.stage != "train":
+        raise UsageError(f"{version.name} is no model.", "Give train@vN, or a file such as runs/export/v1/onnx/best.onnx.")
+    return version.path / "weights" / "best.pt", version
+
+
 def predict(options: Options, console: Console) -> int:
     from pipeline import predicting
 
@@ -159,17 +176,9 @@ def predict(options: Options, console: Console) -> int:
     confidence = options.confidence
     if confidence is not None and not 0 <= confidence <= 1:
         raise UsageError(f"--confidence {confidence:g}: a score lies between 0 and 1.")
-    if options.model is not None and (Path(options.model).is_file() or Path(options.model).suffix):
-        model = Path(options.model)
-        if not model.is_file():
-            raise DataError(f"There is no file {model}.", "Give a model file, or train@vN.")
-    else:
-        version = store.resolve(options.model or "train")
-        model = version.path / "weights" / "best.pt"
-        if version.stage != "train":
-            raise UsageError(f"{version.name} is no model.", "Give train@vN, or a file such as runs/export/v1/onnx/best.onnx.")
-        if confidence is None:
-            confidence = predicting.recommended_confidence(store, version)
+    model, version = find_model(store, options.model)
+    if version is not None and confidence is None:
+        confidence = predicting.recommended_confidence(store, version)
     threshold = predicting.DEFAULT_CONFIDENCE if confidence is None else confidence
     photos = predicting.find_photos(options.photos)
     with console.progress("predict", len(photos)) as advance:

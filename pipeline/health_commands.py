@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import machine, params
-from pipeline.commands import Options, Project
+from pipeline.commands import Options, Project, find_model
 from pipeline.console import Console
 from pipeline.errors import DataError, UsageError
 from pipeline.sources import local_path
@@ -194,21 +194,10 @@ def _opinions(options: Options, store: Store, subject: Subject, context: Context
     from pipeline.health.model import HINT
     from pipeline.inference import Thresholds
 
-    model = _model_file(store, options.model)
+    model, _ = find_model(store, options.model)
     load = runtimes.LoadOptions(thresholds=Thresholds(confidence=HINT), batch=BATCH, cache=context.cache)
     predictor = runtimes.for_file(model).load(model, context.device, load)
     return lambda looks: opinions.of_model(predictor, subject.dataset, subject.folder, looks, BATCH, context)
-
-
-def _model_file(store: Store, name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
-    if Path(name).suffix:
-        raise DataError(f"There is no file {name}.", "Give a model file, or train@vN.")
-    version = store.resolve(name)
-    if version.stage != "train":
-        raise UsageError(f"{version.name} is no model.", "Give train@vN, or a file such as runs/export/v1/onnx/best.onnx.")
-    return version.path / "weights" / "best.pt"
 
 
 # ---------------------------------------------------------------- for people

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.dataset import Dataset
 from pipeline.health.findings import MOST_ITEMS, Finding, Item, counted, finding
 from pipeline.neighbours import near_groups, parse
+
+Ints = NDArray[np.int64]
 
 MOST_COMPARED = 200_000
 """Images of which every pair is compared: it takes a minute or two, and four times as long for twice as many."""
@@ -17,16 +20,31 @@ DISTANCE = 6
 """Of 64 strong edges, how many may differ in near-duplicates: as `split.duplicate_distance` has it unless told."""
 
 
-def check(
-    dataset: Dataset, hashes: list[str], distance: int = DISTANCE, unlabelled: frozenset[str] = frozenset()
-) -> list[Finding]:
+def look_alikes(hashes: Sequence[str], distance: int = DISTANCE) -> Ints | None:
+    """The near-duplicates among all images, found once for all checks: a number for each image, (N,), equal for those of one
+    chain; -1 where the hash is not known. None where there are too many to compare.
+
+    Args:
+        hashes: `images.dhash` of each image, "" where it is not known.
+    """
+    known = np.flatnonzero([bool(text) for text in hashes])
+    group = np.full(len(hashes), -1)
+    if len(known) > MOST_COMPARED:
+        return None
+    if len(known):
+        group[known] = near_groups(parse([hashes[row] for row in known.tolist()]), distance)
+    return group
+
+
+def check(dataset: Dataset, hashes: Sequence[str], alike: Ints | None, unlabelled: frozenset[str] = frozenset()) -> list[Finding]:
     """Duplicates on one side of the split, or where there is no split yet; `splits.check` tells of those across.
 
     Args:
         hashes: `images.dhash` of each image, "" where it is not known.
+        alike: what `look_alikes` makes of them.
         unlabelled: paths, as they were imported, of images that no label mentions: they contradict no copy.
     """
-    found = [*_exact(dataset, unlabelled), _near(dataset, hashes, distance)]
+    found = [*_exact(dataset, unlabelled), _near(dataset, hashes, alike)]
     return [one for one in found if one.count]
 
 
@@ -80,16 +98,15 @@ def _exact(dataset: Dataset, unlabelled: frozenset[str]) -> Iterator[Finding]:
     yield finding("image_duplicate_labels", differing)
 
 
-def _near(dataset: Dataset, hashes: list[str], distance: int) -> Finding:
+def _near(dataset: Dataset, hashes: Sequence[str], alike: Ints | None) -> Finding:
     """Images that look like another one of the same side; chains of them are one group, named by its first."""
     images = dataset.images
-    known = np.flatnonzero([bool(text) for text in hashes])
+    if alike is None:
+        return finding("near_unchecked", [], count=sum(bool(text) for text in hashes))
+    known = np.flatnonzero(alike >= 0)
     if not len(known):
         return finding("image_near_duplicate", [])
-    if len(known) > MOST_COMPARED:
-        return finding("near_unchecked", [], count=len(known))
-    group = near_groups(parse([hashes[row] for row in known.tolist()]), distance)
-    table = pd.DataFrame({"row": known, "group": group, "side": images["split"].to_numpy()[known]})
+    table = pd.DataFrame({"row": known, "group": alike[known], "side": images["split"].to_numpy()[known]})
     table["source"] = images["source_id"].to_numpy()[known]
     table["content"] = images["hash"].where(images["hash"] != "", images["path"]).to_numpy()[known]
     table = table.drop_duplicates(["group", "side", "source"]).drop_duplicates(["group", "side", "content"])

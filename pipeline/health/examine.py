@@ -41,6 +41,7 @@ def examine(
     dataset = subject.dataset
     looks = images.look_at_all(dataset, subject.folder, context)
     hashes = [look.dhash for look in looks]
+    alike = duplicates.look_alikes(hashes, distance)
     brightness = [look.brightness for look in looks]
     stored = frozenset(entry.path for entry in subject.entries if entry.reason == "stored_frame")
     unlabelled = subject.unlabelled
@@ -50,8 +51,8 @@ def examine(
         *accounts.findings_of(subject.entries, invented),
         *images.check(dataset, looks, stored, unlabelled),
         *labels.check(dataset, invented),
-        *duplicates.check(dataset, hashes, distance, unlabelled),
-        *splits.check(dataset, hashes, brightness, distance),
+        *duplicates.check(dataset, hashes, alike, unlabelled),
+        *splits.check(dataset, hashes, brightness, alike, distance),
         *(model.check(dataset, opinions(looks)) if opinions else ()),
     ]
     findings = arranged(found, ignore)
@@ -62,16 +63,16 @@ def examine(
     return findings
 
 
-def examine_tables(dataset: Dataset, entries: Sequence[Entry] = (), ignore: Sequence[str] = ()) -> list[Finding]:
+def examine_tables(dataset: Dataset, entries: Sequence[Entry] = ()) -> list[Finding]:
     """What is found without opening an image: for stages, which tell it in the data card of what they make."""
-    require_known(ignore)
     hashes = dataset.images["dhash"].tolist()
+    alike = duplicates.look_alikes(hashes)
     invented = accounts.invented_names(dataset.class_names, entries)
     found = [
         *accounts.findings_of(entries, invented),
         *images.names(dataset.images["path"].tolist()),
         *labels.check(dataset, invented),
-        *duplicates.check(dataset, hashes, unlabelled=accounts.unlabelled_of(entries)),
-        *splits.check(dataset, hashes, [float("nan")] * len(hashes)),
+        *duplicates.check(dataset, hashes, alike, accounts.unlabelled_of(entries)),
+        *splits.check(dataset, hashes, [float("nan")] * len(hashes), alike),
     ]
-    return arranged((one for one in found if one.count), ignore)
+    return arranged(one for one in found if one.count)

@@ -38,17 +38,21 @@ GREY_LIMITS = tuple(range(32, 256, 32))
 GREY_NAMES = tuple(f"{low} to {low + 31}" for low in range(0, 256, 32))
 
 
-def check(dataset: Dataset, hashes: Sequence[str], brightness: Sequence[float], distance: int = DISTANCE) -> list[Finding]:
+def check(
+    dataset: Dataset, hashes: Sequence[str], brightness: Sequence[float], alike: Ints | None, distance: int = DISTANCE
+) -> list[Finding]:
     """Everything about the sides; nothing when there are fewer than two.
 
     Args:
         hashes: `images.dhash` of each image, "" where it is not known.
+        alike: what `duplicates.look_alikes` makes of them, by the same `distance`.
         brightness: mean grey level of each image, NaN where it is not known.
     """
     sides = dataset.images["split"].to_numpy()
     if len(set(sides) - {""}) < 2:
         return []
-    found = [*_leaks(dataset), _near_leaks(dataset, hashes, distance), _missing_classes(dataset), *_drifts(dataset, brightness)]
+    near = _near_leaks(dataset, hashes, alike, distance)
+    found = [*_leaks(dataset), near, _missing_classes(dataset), *_drifts(dataset, brightness)]
     return [one for one in found if one.count]
 
 
@@ -88,13 +92,16 @@ def _across(rows: Sequence[int], paths: NDArray[np.object_], sides: NDArray[np.o
     return [Item(paths[row], other=paths[first], detail=f"{sides[row]} and {sides[first]}") for row in others]
 
 
-def _near_leaks(dataset: Dataset, hashes: Sequence[str], distance: int) -> Finding:
+def _near_leaks(dataset: Dataset, hashes: Sequence[str], alike: Ints | None, distance: int) -> Finding:
     """Images of val and test that look like one on an earlier side; not those that `_leaks` tells of."""
     images = dataset.images
     known = np.flatnonzero([bool(text) and bool(side) for text, side in zip(hashes, images["split"], strict=True)])
     if not 0 < len(known) <= MOST_COMPARED:
         return finding("leak_near_duplicate", [])
     side = np.array([SPLITS.index(name) for name in images["split"].iloc[known]])
+    if alike is not None:  # near images are in one chain: only those that lie on two sides need be compared
+        crosses = pd.Series(side).groupby(alike[known]).transform("nunique").to_numpy() > 1
+        known, side = known[crosses], side[crosses]
     unhashed = images["path"].where(images["hash"] == "", images["hash"])
     kin = [pd.factorize(column.iloc[known])[0] for column in (unhashed, images["source_id"], images["group_id"])]
     twin = twins(parse([hashes[row] for row in known.tolist()]), side, kin, distance)

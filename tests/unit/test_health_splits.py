@@ -29,11 +29,16 @@ def dataset(rows: list[dict[str, object]], boxes: list[tuple[float, ...]] | None
 def leaks(data: Dataset) -> dict[str, Finding]:
     hashes = data.images["dhash"].tolist()
     nothing_seen = [float("nan")] * len(hashes)
-    return {found.code: found for found in splits.check(data, hashes, nothing_seen) if found.code.startswith("leak")}
+    return {
+        found.code: found
+        for found in splits.check(data, hashes, nothing_seen, duplicates.look_alikes(hashes))
+        if found.code.startswith("leak")
+    }
 
 
 def doubles(data: Dataset) -> dict[str, Finding]:
-    return {found.code: found for found in duplicates.check(data, data.images["dhash"].tolist())}
+    hashes = data.images["dhash"].tolist()
+    return {found.code: found for found in duplicates.check(data, hashes, duplicates.look_alikes(hashes))}
 
 
 def test_the_same_image_on_two_sides_is_an_error_told_once() -> None:
@@ -81,12 +86,12 @@ def test_images_that_look_alike_on_two_sides_are_a_warning_unless_told_already()
 
 def test_without_two_sides_there_is_nothing_to_compare() -> None:
     data = dataset([{"hash": "x", "split": "train"}, {"hash": "x", "split": ""}])
-    assert splits.check(data, ["", ""], [1.0, 2.0]) == []
+    assert splits.check(data, ["", ""], [1.0, 2.0], None) == []
 
 
 def test_a_side_without_a_class_is_told() -> None:
     data = dataset([{"split": "train"}, {"split": "val"}], [(0, 0, 1, 1, 9, 9), (0, 1, 1, 1, 9, 9), (1, 0, 1, 1, 9, 9)])
-    (found,) = [one for one in splits.check(data, ["", ""], [1.0, 1.0]) if one.code == "split_class_missing"]
+    (found,) = [one for one in splits.check(data, ["", ""], [1.0, 1.0], None) if one.code == "split_class_missing"]
     assert [item.detail for item in found.items] == ["val has no b"]
 
 
@@ -138,7 +143,7 @@ def drawn(seed: int, shares: dict[str, float], images: int = 100, group: int = 1
 
 def drifts(data: Dataset, brightness: list[float] | None = None) -> dict[str, Finding]:
     grey = brightness or [100.0] * len(data.images)
-    return {found.code: found for found in splits.check(data, [""] * len(grey), grey) if found.code.startswith("drift")}
+    return {found.code: found for found in splits.check(data, [""] * len(grey), grey, None) if found.code.startswith("drift")}
 
 
 def test_other_classes_on_a_side_are_told_with_the_class_that_differs_most() -> None:
@@ -176,7 +181,8 @@ def test_real_splits_are_apart_and_the_same_slide_on_two_sides_is_found(shared_d
     subject = open_folder(shared_data / "bccd-voc", Context(workers=2))
     pixels = [decode(subject.folder / path) for path in subject.dataset.images["path"]]
     grey = [float(image.mean()) for image in pixels]
-    found = {one.code: one for one in splits.check(subject.dataset, [dhash(image) for image in pixels], grey)}
+    hashes = [dhash(image) for image in pixels]
+    found = {one.code: one for one in splits.check(subject.dataset, hashes, grey, duplicates.look_alikes(hashes))}
     assert found.keys() == {"leak_near_duplicate"}
     (item,) = found["leak_near_duplicate"].items
     assert (item.path[-9:], item.other[-9:]) == ("00037.jpg", "00038.jpg")
