@@ -16,8 +16,9 @@ import numpy as np
 from pipeline import files
 from pipeline.dataset import SPLITS, Dataset
 from pipeline.health.examine import examine_tables
-from pipeline.health.findings import Finding, counted
+from pipeline.health.findings import Finding
 from pipeline.ledger import Entry
+from pipeline.wording import plural
 
 FILE_NAME = "CARD.md"
 ORIGIN = "origin.json"
@@ -90,8 +91,8 @@ def _origin(facts: Mapping[str, object]) -> str:
 
 def _counts(dataset: Dataset) -> str:
     sizes = dataset.images[["width", "height"]].value_counts()
-    images, boxes = counted(len(dataset.images), "image"), counted(len(dataset.boxes), "box", "boxes")
-    classes = counted(len(dataset.class_names), "class", "classes")
+    images, boxes = plural(len(dataset.images), "image"), plural(len(dataset.boxes), "box", "boxes")
+    classes = plural(len(dataset.class_names), "class", "classes")
     numbers = [f"{images}, {boxes}, {classes}; {dataset.background():,} without a box."]
     if len(sizes) == 1:
         width, height = sizes.index[0]

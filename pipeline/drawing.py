@@ -17,6 +17,8 @@ from pipeline.boxes import Boxes
 from pipeline.detections import Image
 
 Colour = tuple[int, int, int]
+Area = tuple[float, float, float, float]
+"""Pixel edges on a picture."""
 
 PALETTE: tuple[Colour, ...] = (
     (230, 57, 70),
@@ -37,6 +39,7 @@ PALETTE: tuple[Colour, ...] = (
 INK: Colour = (33, 37, 41)
 PAPER: Colour = (248, 249, 250)
 MUTED: Colour = (110, 117, 125)
+CROWD = 12
 GAP = 12
 CAPTION_HEIGHT = 24
 BASELINE = "ls"
@@ -68,7 +71,8 @@ def draw_boxes(
     Args:
         image: RGB uint8 (H, W, 3).
         boxes: (N, 4) pixel edges; class_ids (N,); scores (N,), shown beside the name where given.
-        labels: False leaves the names out: in a crowd they cover what they name.
+        labels: False leaves the names out. Otherwise each stands where it covers no other, if there is such a place; with more
+            than `CROWD` boxes the names that find none are left out, those of weak detections first.
     """
     height, width = image.shape[:2]
     line = max(2, round(min(height, width) / 250))
@@ -81,12 +85,15 @@ def draw_boxes(
         x1, y1, x2, y2 = boxes[i].tolist()
         colour = colour_of(int(class_ids[i]))
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
-    for i in order if labels else ():
+    taken: list[Area] = []
+    surest_first = order if scores is None else np.argsort(-scores, kind="stable").tolist()
+    for i in surest_first if labels else ():
         class_id = int(class_ids[i])
         text = fonts.legible(class_names[class_id], f"class {class_id}")
         if scores is not None:
             text += f" {scores[i]:.2f}"
-        _label(draw, boxes[i].tolist(), text, colour_of(class_id), _font(text, text_height), (width, height))
+        font = _font(text, text_height)
+        _label(draw, boxes[i].tolist(), text, colour_of(class_id), font, (width, height), taken, len(boxes) > CROWD)
     return np.asarray(canvas).copy()
 
 
@@ -97,15 +104,33 @@ def _label(
     colour: Colour,
     font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
+    taken: list[Area],
+    is_crowded: bool,
 ) -> None:
-    """The name on the class's colour: above the box, or inside at its top where there is no room above."""
+    """The name on the class's colour, in a place that no other name has; it is added to `taken`."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    text_width, text_height = right - left + 6, bottom - top + 5
-    x = min(max(0.0, box[0]), max(0.0, size[0] - text_width))
-    y = box[1] - text_height if box[1] >= text_height else max(0.0, box[1])
-    draw.rectangle((x, y, x + text_width, y + text_height), fill=colour)
+    places = _places(box, (right - left + 6, bottom - top + 5), size)
+    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+    if is_crowded and not free:
+        return
+    area = (free or places)[0]
+    taken.append(area)
+    draw.rectangle(area, fill=colour)
     ink = INK if _luminance(colour) > 150 else (255, 255, 255)
-    draw.text((x + 3 - left, y + 2 - top), text, fill=ink, font=font)
+    draw.text((area[0] + 3 - left, area[1] + 2 - top), text, fill=ink, font=font)
+
+
+def _places(box: list[float], text_size: tuple[float, float], size: tuple[int, int]) -> list[Area]:
+    """Where a name can stand whole, the best first: above its box, inside at the top, below it; at its left edge or its right."""
+    width, height = text_size
+    ys = [box[1] - height] if box[1] >= height else []
+    ys += [max(0.0, box[1]), *([box[3]] if box[3] + height <= size[1] else [])]
+    xs = [min(max(0.0, x), max(0.0, size[0] - width)) for x in (box[0], box[2] - width)]
+    return [(x, y, x + width, y + height) for y in ys for x in xs]
+
+
+def _overlap(one: Area, other: Area) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _luminance(colour: Colour) -> float:

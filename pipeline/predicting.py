@@ -20,6 +20,7 @@ from pipeline.store import Store, Version
 JSON = dict[str, Any]
 
 DEFAULT_CONFIDENCE = 0.25
+RESULTS = "detections.json"
 
 
 def find_photos(sources: Sequence[Path]) -> list[Path]:
@@ -48,12 +49,26 @@ def _below(folder: Path) -> list[Path]:
     return sorted(folder / path for path in (*tree.paths, *tree.dangling))
 
 
-def recommended_confidence(store: Store, train: Version) -> float | None:
-    """The threshold that the newest evaluation of this very training counted at, found or given; None without one."""
-    for version in reversed(store.versions("evaluate")):
-        if version.manifest["recipe"]["inputs"]["train"]["version"] == train.number:
-            return float(version.manifest["summary"]["confidence"])
+def recommended_confidence(store: Store, model: Path) -> float | None:
+    """The threshold that the newest evaluation of the training that a model file comes from counted at, found or given.
+
+    None without one: a file in a version of train or export belongs to a known training; nothing is known of any other.
+    """
+    version = _version_of(store, model)
+    if version is None:
+        return None
+    number = version.number if version.stage == "train" else version.manifest["recipe"]["inputs"]["train"]["version"]
+    for evaluated in reversed(store.versions("evaluate")):
+        if evaluated.manifest["recipe"]["inputs"]["train"]["version"] == number:
+            return float(evaluated.manifest["summary"]["confidence"])
     return None
+
+
+def _version_of(store: Store, file: Path) -> Version | None:
+    """The version of train or export that a file lies in."""
+    path = file.resolve()
+    versions = (version for stage in ("train", "export") for version in store.versions(stage))
+    return next((version for version in versions if path.is_relative_to(version.path.resolve())), None)
 
 
 def predict(
@@ -62,6 +77,7 @@ def predict(
     """Write `out/<name>.jpg` with drawn boxes for every photo and `out/detections.json`; returns the content of the latter.
 
     Boxes are pixel edges of the upright photo. A photo that cannot be read has an `error` and no picture; the others go on.
+    What an earlier call left in `out` is removed, so that pictures and `detections.json` always are of one run.
 
     Raises:
         UsageError: a picture would take the place of one of the photos.
@@ -71,6 +87,7 @@ def predict(
     pictures = _picture_names(photos, out)
     thresholds = Thresholds(confidence=confidence, multi_label=False)
     predictor = runtimes.for_file(model).load(model, device, runtimes.LoadOptions(thresholds=thresholds, cache=cache))
+    _remove_earlier(out, photos)
     results: list[JSON] = []
     for path, picture in zip(photos, pictures, strict=True):
         result: JSON = {"image": _unicode(str(path)), "picture": "", "objects": [], "error": ""}
@@ -96,7 +113,7 @@ def predict(
                 for number, score, box in rows
             ]
         advance()
-    files.write_text(out / "detections.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    files.write_text(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return results
 
 
@@ -117,6 +134,21 @@ def _picture_names(photos: Sequence[Path], out: Path) -> list[str]:
             "Choose another --out.",
         )
     return names
+
+
+def _remove_earlier(out: Path, photos: Sequence[Path]) -> None:
+    """Remove the pictures that an earlier `detections.json` in `out` names, and then it; nothing else, and no photo to read."""
+    try:
+        results = json.loads((out / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    originals = {_identity(path) for path in photos}
+    named = [str(row.get("picture")) for row in results if isinstance(row, dict)] if isinstance(results, list) else []
+    # The file may have been edited: a name that leads elsewhere is none of ours.
+    for name in (name for name in named if name.endswith(".jpg") and Path(name).name == name and "\0" not in name):
+        if _identity(out / name) not in originals:
+            (out / name).unlink(missing_ok=True)
+    (out / RESULTS).unlink()
 
 
 def _unicode(name: str) -> str:

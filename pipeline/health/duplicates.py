@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.dataset import Dataset
-from pipeline.health.findings import MOST_ITEMS, Finding, Item, counted, finding
+from pipeline.health.findings import MOST_ITEMS, Finding, Item, finding
 from pipeline.neighbours import near_groups, parse
+from pipeline.wording import plural
 
 Ints = NDArray[np.int64]
 
@@ -90,7 +91,7 @@ def _exact(dataset: Dataset, unlabelled: frozenset[str]) -> Iterator[Finding]:
                 continue
             its = said[row]
             if its is not None and its != labels:
-                detail = f"{len(its)} and {counted(len(labels), 'box', 'boxes')}"
+                detail = f"{len(its)} and {plural(len(labels), 'box', 'boxes')}"
                 differing.append(Item(paths[row], other=paths[first], detail=detail))
             elif sides[row] == sides[first]:
                 same.append(Item(paths[row], other=paths[first]))
@@ -116,5 +117,5 @@ def _near(dataset: Dataset, hashes: Sequence[str], alike: Ints | None) -> Findin
     pairs = later[["row", "first"]].to_numpy()
     paths = images["path"].to_numpy()
     groups = int(later.groupby(["group", "side"]).ngroups)
-    detail = f"in {counted(groups, 'group')}" if len(pairs) else ""
+    detail = f"in {plural(groups, 'group')}" if len(pairs) else ""
     return finding("image_near_duplicate", [Item(paths[a], other=paths[b]) for a, b in pairs[:MOST_ITEMS]], detail, len(pairs))

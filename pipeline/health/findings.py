@@ -270,11 +270,6 @@ def _nearest(code: str) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 box`, `1,200 boxes`; `many` is `one` with an s unless told."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def counts(findings: Iterable[Finding]) -> dict[str, int]:
     """How many findings of each severity, all three named."""
     number = Counter(found.severity for found in findings)

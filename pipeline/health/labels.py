@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, area
 from pipeline.dataset import EDGES, Dataset
-from pipeline.health.findings import MOST_ITEMS, Finding, Item, Mark, counted, finding
+from pipeline.health.findings import MOST_ITEMS, Finding, Item, Mark, finding
+from pipeline.wording import plural
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -208,7 +209,7 @@ def classes(dataset: Dataset, invented: Collection[str] = ()) -> list[Finding]:
     columns = list(zip(names, images_of, boxes_of, strict=True))
     empty = [Item(detail=name) for name, _, boxes in columns if not boxes and name not in invented]
     rare = [
-        Item(detail=f"{name}: {counted(boxes, 'box', 'boxes')} in {counted(images, 'image')}")
+        Item(detail=f"{name}: {plural(boxes, 'box', 'boxes')} in {plural(images, 'image')}")
         for name, images, boxes in columns
         if 0 < images < FEW_IMAGES
     ]

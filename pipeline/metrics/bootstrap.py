@@ -57,7 +57,8 @@ class Intervals:
 
 
 def intervals(matches: Matches, group_ids: pd.Series, resamples: int, seed: int) -> Intervals | None:
-    """Bootstrap mAP50-95 and mAP50; None where no resample holds a box.
+    """Bootstrap mAP50-95 and mAP50; None where there are fewer than two groups with boxes to draw from, or no resample holds a
+    box: what lies in one place says nothing of how far the figures would swing.
 
     Args:
         group_ids: one per image; images of one group are drawn together.
@@ -65,12 +66,14 @@ def intervals(matches: Matches, group_ids: pd.Series, resamples: int, seed: int)
         seed: equal seeds give equal intervals.
     """
     group, names = pd.factorize(group_ids)
+    if len(np.unique(group[matches.labels.image])) < 2:
+        return None
     by_group = FEWEST_GROUPS <= len(names) < len(group)
     unit, units = (group, len(names)) if by_group else (np.arange(len(group)), len(group))
     draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
     whole = average_precision(matches, np.ones((1, matches.images), dtype=np.int64))
     ap = average_precision(matches, draws[:, unit])
-    # A resample can miss every box (one group holds them all): no mAP then, and nothing to learn from it.
+    # A resample can miss every box: no mAP then, and nothing to learn from it.
     ap = ap[~np.isnan(ap).all(axis=(1, 2))]
     if not len(ap):
         return None

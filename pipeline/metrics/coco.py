@@ -25,6 +25,9 @@ from pipeline.metrics.matching import Found, Labels
 RECALLS = np.linspace(0, 1, 101)
 
 _ERRORS = {"class": "Cls", "place": "Loc", "class and place": "Both", "duplicate": "Dupe", "background": "Bkg", "missed": "Miss"}
+SMALL_PX2, LARGE_PX2 = 32**2, 96**2
+"""Areas between which a box is medium; COCO counts one that lies exactly at a limit on both sides of it."""
+
 _IOU_50, _IOU_75 = 0, 5
 _MOST = 2  # position of 100 in COCO's (1, 10, 100) detections
 
@@ -124,6 +127,16 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], class_map: Arra
         per_class=per_class,
         precision50=np.where(curve < 0, np.nan, curve),
     )
+
+
+def box_sizes(labels: Labels) -> dict[str, int]:
+    """How many labelled boxes the figures of small, medium and large boxes rest on."""
+    area = labels.xywh[:, 2] * labels.xywh[:, 3]
+    return {
+        "small": int((area <= SMALL_PX2).sum()),
+        "medium": int(((area >= SMALL_PX2) & (area <= LARGE_PX2)).sum()),
+        "large": int((area >= LARGE_PX2).sum()),
+    }
 
 
 def error_types(dataset: Dataset, detections: Sequence[Detections], class_map: ArrayLike | None = None) -> dict[str, float]:

@@ -38,7 +38,9 @@ class Evaluation:
         chosen: how it was chosen, in words.
         per_class: counts at it.
         confusion: see `curves.confusion_matrix`.
-        intervals: None without bootstrap, or where no resample holds a box.
+        groups: how many groups of images there are, as many as images where none belong together.
+        box_sizes: how many labelled boxes are small, medium and large by COCO's limits.
+        intervals: None without bootstrap, or where there is nothing to draw from.
     """
 
     coco: coco.CocoResult
@@ -48,6 +50,8 @@ class Evaluation:
     chosen: str
     per_class: Counts
     confusion: Ints
+    groups: int
+    box_sizes: dict[str, int]
     intervals: bootstrap.Intervals | None
 
 
@@ -80,6 +84,8 @@ def evaluate(
         chosen="threshold of the best mean F1" if confidence is None else "threshold from evaluate.confidence",
         per_class=curves.counts_per_class(matches, threshold),
         confusion=curves.confusion_matrix(matches, threshold),
+        groups=dataset.images["group_id"].nunique(),
+        box_sizes=coco.box_sizes(matches.labels),
         intervals=bootstrap.intervals(matches, dataset.images["group_id"], resamples, seed) if resamples else None,
     )
 
@@ -97,7 +103,9 @@ def summary(found: Evaluation) -> JSON:
         "confidence": found.confidence,
         "ci95": {"map50_95": list(intervals.map50_95), "map50": list(intervals.map50)} if intervals else None,
         "images": found.matches.images,
+        "groups": found.groups,
         "boxes": len(found.matches.labels),
+        "box_sizes": found.box_sizes,
     }
 
 

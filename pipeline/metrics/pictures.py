@@ -62,6 +62,8 @@ def _settings() -> dict[str, Any]:
         "ytick.color": MUTED,
         "xtick.major.size": 0,
         "ytick.major.size": 0,
+        "xtick.major.pad": 7,  # or the zeros of both axes run into each other
+        "ytick.major.pad": 7,
         "legend.frameon": False,
         "figure.facecolor": "white",
         "savefig.dpi": 160,

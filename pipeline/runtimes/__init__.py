@@ -43,6 +43,7 @@ ALIASES = {
     "trt": "engine",
 }
 DEFAULT_CACHE = Path(".cache")
+HOW_TO_GET_A_WHOLE_FILE = "It is damaged, or no model: copy it again from where it came, or export it anew."
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import machine
 from pipeline.errors import TrainingError
-from pipeline.runtimes import ExportOptions, LoadOptions, Requires
+from pipeline.runtimes import HOW_TO_GET_A_WHOLE_FILE, ExportOptions, LoadOptions, Requires
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 REQUIRES = Requires("litert", load=("ai_edge_litert",), export=("ultralytics", "litert_torch", "ai_edge_quantizer"))
 SUFFIX = ".tflite"
+IDENTIFIER = b"TFL3"
+"""At byte 4 of every such file: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs"""
 PRECISIONS = ("fp32", "int8", "w8a32")
 
 # Scopes that stay in float under `int8`: what turns distances into boxes, and the head's last convolutions. Measured on 24 street
@@ -106,13 +108,14 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     from pipeline.inference import Detector
 
     options = options or LoadOptions()
+    _require_identifier(path)
     class_names = _class_names(path)
     try:
         with _quiet():
             interpreter = Interpreter(os.fspath(path), num_threads=options.threads or machine.usable_cores())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise TrainingError(f"{path} cannot be loaded by LiteRT: {error}") from error
+        raise TrainingError(f"{path} cannot be loaded by LiteRT: {error}", HOW_TO_GET_A_WHOLE_FILE) from error
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     if source["dtype"] != np.float32 or result["dtype"] != np.float32:
         raise TrainingError(f"{path}: its input is {source['dtype'].__name__}; only float input and output are supported.")
@@ -148,6 +151,12 @@ def _quiet() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _require_identifier(path: Path) -> None:
+    with path.open("rb") as stream:
+        if stream.read(8)[4:] != IDENTIFIER:
+            raise TrainingError(f"{path} is no TFLite file.", HOW_TO_GET_A_WHOLE_FILE)
 
 
 def _class_names(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import files, machine
 from pipeline.errors import MissingDependency, TrainingError
-from pipeline.runtimes import ExportOptions, LoadOptions, Requires
+from pipeline.runtimes import HOW_TO_GET_A_WHOLE_FILE, ExportOptions, LoadOptions, Requires
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +175,7 @@ def _session(path: Path, device: str, threads: int) -> Any:
         try:
             session = onnxruntime.InferenceSession(os.fspath(path), settings, providers=providers)
         except Exception as error:  # its exceptions share no base class
-            raise TrainingError(f"{path} cannot be loaded by ONNX Runtime: {error}") from error
+            raise TrainingError(f"{path} cannot be loaded by ONNX Runtime: {error}", HOW_TO_GET_A_WHOLE_FILE) from error
     if device.startswith("cuda") and _where(session) == "cpu":
         raise MissingDependency(
             f"device '{device}' was asked for, but this onnxruntime cannot use it.",

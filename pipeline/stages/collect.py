@@ -17,11 +17,16 @@ from pydantic import Field, ValidationError
 from pipeline import files, plugins
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError, did_you_mean
+from pipeline.params_messages import sentences
 from pipeline.paths import is_image
 from pipeline.sources import Fetched, local_path
 from pipeline.stage import JSON, Context, Stage, StageParams
+from pipeline.wording import plural
 
 PACKAGE = "pipeline.sources"
+
+_BY_PATH = ("archive", "folder")
+"""Sources that are found by what a path leads to, so that nobody needs to name them."""
 
 
 class Params(StageParams):
@@ -45,22 +50,19 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
         return "folder", source
     if path.is_file():
         return "archive", source
-    raise DataError(
-        f"collect.source: '{source}' is neither a source nor an existing folder or archive (looked for {path}).",
-        did_you_mean(source, known),
-    )
+    named = [each for each in known if each not in _BY_PATH]
+    if "://" in source:
+        raise DataError(f"collect.source: '{source}' is a web address, not a folder.", f"Name the source, such as url:{source}")
+    near = did_you_mean(source, named)
+    hint = f"Relative paths start where params.yaml lies. Sources with a name: {', '.join(named)}."
+    raise DataError(f"collect.source: there is no folder or archive {path.resolve()}.", near if near.startswith("Did") else hint)
 
 
 def _options(module: ModuleType, name: str, params: Params) -> StageParams:
     try:
         options: StageParams = module.Options.model_validate(params.options)
     except ValidationError as error:
-        known = list(module.Options.model_fields)
-        problems = []
-        for details in error.errors():
-            key = ".".join(str(part) for part in details["loc"])
-            unknown = details["type"] == "extra_forbidden"
-            problems.append(f"collect.options.{key}: {'unknown key. ' + did_you_mean(key, known) if unknown else details['msg']}")
+        problems = sentences(error, module.Options, lambda keys: "collect.options")
         raise ParamsError(f"The options of source '{name}' cannot be used:", problems=problems) from error
     return options
 
@@ -78,7 +80,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     images = sum(is_image(origin.path) for origin in fetched.files)
     if not images:
         raise DataError(
-            f"{fetched.description or params.source} holds no images ({len(fetched.files)} other files).",
+            f"{fetched.description or params.source} holds no images ({plural(len(fetched.files), 'other file')}).",
             "Images are files with the suffix .jpg, .png, .bmp, .webp, .tif and the like.",
         )
     paths = [out / "files" / origin.path for origin in fetched.files]
@@ -121,7 +123,8 @@ def _hashes(fetched: Fetched, folder: Path, context: Context) -> dict[str, str]:
 
 
 def headline(summary: JSON) -> str:
-    return f"{summary['images']:,} images, {summary['other_files']:,} other files from {summary['description']}"
+    counts = f"{plural(summary['images'], 'image')}, {plural(summary['other_files'], 'other file')}"
+    return f"{counts} from {summary['description']}"
 
 
 STAGE = Stage(

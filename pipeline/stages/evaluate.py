@@ -6,7 +6,7 @@ pictures, a row per class and per image, and all detections. Ultralytics' own fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,15 +15,19 @@ from pydantic import Field
 
 from pipeline.errors import DataError, MissingDependency, TrainingError, how_to_install
 from pipeline.stage import JSON, Context, Stage, StageParams
+from pipeline.wording import plural
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
     from pipeline.detections import Predictor
+    from pipeline.metrics.evaluation import Evaluation
 
 
 class Params(StageParams):
     split: Literal["test", "val"] = Field(
-        "test", description="Images to measure on; val chose the best epoch, so its figures are too good"
+        "test",
+        description="Images to measure on; val chose the best epoch, so its figures are too good. It is taken, with a warning, "
+        "where test has no boxes",
     )
     confidence: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
         "auto", description="Threshold for precision, recall, F1 and the confusion matrix; auto: that of the best mean F1"
@@ -52,14 +56,16 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     """Measure `weights/best.pt` of the train stage on one split.
 
     Raises:
-        DataError: the split has no images or no boxes, or other classes than the model.
+        DataError: there are no boxes to measure by, or the classes are not those of the model.
     """
     import yaml
 
+    from pipeline.dataset import Dataset
     from pipeline.inference import Thresholds
     from pipeline.runtimes import LoadOptions, pytorch
 
-    dataset = _split(inputs["split"], params, context)
+    dataset, split = _measurable(Dataset.load(inputs["split"]), params.split, context)
+    params = params.model_copy(update={"split": split})
     weights = inputs["train"] / "weights" / "best.pt"
     imgsz = params.imgsz or int(yaml.safe_load((inputs["train"] / "args.yaml").read_text(encoding="utf-8"))["imgsz"])
     options = LoadOptions(
@@ -80,20 +86,18 @@ def measure(
     """Measure any predictor on a data set whose pixels lie in `folder/images`, and write the artifact.
 
     Args:
+        dataset: the images of `params.split`.
         theirs: ultralytics' figures, None for none.
     """
-    from pipeline.metrics import bootstrap, coco, evaluation, prediction
+    from pipeline.metrics import coco, evaluation, prediction
 
     class_map = coco.match_classes(predictor.class_names, dataset)
     with context.progress("evaluate", len(dataset.images)) as advance:
         detections = prediction.predict(predictor, dataset, folder, batch=params.batch, workers=context.workers, advance=advance)
     confidence = None if params.confidence == "auto" else params.confidence
     found = evaluation.evaluate(dataset, detections, class_map, confidence, params.bootstrap, params.seed)
-    if found.intervals and found.intervals.groups < bootstrap.FEWEST_GROUPS:
-        context.warn(
-            f"evaluate: the {len(dataset.images)} images of {params.split} come from only {found.intervals.groups} sources; "
-            "the intervals hold for more images of these sources, not for others."
-        )
+    for warning in _few_groups(found, params.split):
+        context.warn(warning)
     extra = {
         "split": params.split,
         "ultralytics": theirs,
@@ -108,24 +112,29 @@ def measure(
     return {**evaluation.summary(found), **extra}
 
 
-def _split(folder: Path, params: Params, context: Context) -> Dataset:
-    from pipeline.dataset import Dataset
+def _measurable(whole: Dataset, split: Literal["test", "val"], context: Context) -> tuple[Dataset, Literal["test", "val"]]:
+    """The images of a split and its name; those of val in place of a test side that has no boxes."""
+    part = whole.of_split(split)
+    why = ""
+    if split == "test" and not len(part.boxes):
+        why = f"test has no {'boxes' if len(part.images) else 'images'}, so val is measured on: "
+        part, split = whole.of_split("val"), "val"
+    if not len(part.boxes):
+        sides = "test or val" if why else split
+        raise DataError(f"evaluate.split: no image of {sides} has a box to measure by.", "Label more images.")
+    if split == "val":
+        context.warn(f"{why}val chose the best epoch, hence these figures are too good.")
+    return part, split
 
-    dataset = Dataset.load(folder).of_split(params.split)
-    if not len(dataset.images):
-        other = "val" if params.split == "test" else "test"
-        raise DataError(
-            f"evaluate.split: no image is in the '{params.split}' split.",
-            f"Give split.fractions.{params.split} a larger share, or set evaluate.split: {other}.",
-        )
-    if not len(dataset.boxes):
-        raise DataError(
-            f"evaluate.split: the {len(dataset.images)} images of the '{params.split}' split have no boxes to measure by.",
-            f"Label some, or give split.fractions.{params.split} a larger share.",
-        )
-    if params.split == "val":
-        context.warn("evaluate: the best epoch was chosen on val, so these figures are too good; test is the honest split.")
-    return dataset
+
+def _few_groups(found: Evaluation, split: str) -> Iterator[str]:
+    from pipeline.metrics import bootstrap
+
+    measured = f"{plural(found.matches.images, f'{split} image')} from {plural(found.groups, 'source')}"
+    if found.groups < bootstrap.FEWEST_GROUPS and found.intervals:
+        yield f"measured on {measured} only: the intervals hold for more images of these, not for others."
+    elif found.groups < bootstrap.FEWEST_GROUPS:
+        yield f"measured on {measured} only: too little to tell how far the figures would swing."
 
 
 def _ultralytics(weights: Path, dataset: Dataset, source: Path, imgsz: int, params: Params, context: Context) -> JSON:
@@ -137,21 +146,21 @@ def _ultralytics(weights: Path, dataset: Dataset, source: Path, imgsz: int, para
         try:
             return validating.validate(weights, dataset, source, options, context.cache, advance)
         except TrainingError as error:
-            context.warn(f"evaluate: no figures of ultralytics' own: {error}")
+            context.warn(f"no figures of ultralytics' own: {error}")
             return {"skipped": error.message}
 
 
 def headline(summary: JSON) -> str:
-    interval = "" if summary["ci95"] is None else " [{:.3f}, {:.3f}]".format(*summary["ci95"]["map50_95"])
-    figures = f"mAP50 {summary['map50']:.3f}, mAP50-95 {summary['map50_95']:.3f}{interval}"
-    return f"{figures} on {summary['images']} {summary['split']} images"
+    interval = "–" if summary["ci95"] is None else "{:.3f}, {:.3f}".format(*summary["ci95"]["map50_95"])
+    figures = f"mAP50 {summary['map50']:.3f}, mAP50-95 {summary['map50_95']:.3f} [{interval}]"
+    return f"{figures} on {plural(summary['images'], summary['split'] + ' image')}"
 
 
 STAGE = Stage(
     inputs=("train", "split"),
     params=Params,
     run=run,
-    version=1,
+    version=2,
     root="runs",
     summary="Measure the trained model on unseen images.",
     libraries=("ultralytics", "torch", "opencv-python", "opencv-python-headless", "hotcoco", "matplotlib"),

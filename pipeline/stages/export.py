@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from pipeline.errors import DataError, ParamsError, TrainingError, UsageError
 from pipeline.stage import JSON, Context, Stage, StageParams
+from pipeline.wording import listed
 
 
 class Params(StageParams):
@@ -119,16 +120,17 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
 
 
 def _judged(dataset: Any, context: Context) -> tuple[Any, str]:
-    """The split that artifacts are judged on: test, or val where there is no test."""
-    for split in ("test", "val"):
-        part = dataset.of_split(split)
-        if len(part.images):
-            if split == "val":
-                context.warn("export: the test split is empty; the exported models are compared on val.")
-            if not len(part.boxes):
-                context.warn(f"export: the {split} split has no boxes; only the agreement of the boxes is checked, not mAP.")
-            return part, split
-    raise DataError("There is no image in test or val to compare the exported models on.", "Give split.fractions.test a share.")
+    """The split that artifacts are judged on: test, or val where test has no boxes."""
+    parts = {split: part for split in ("test", "val") if len((part := dataset.of_split(split)).images)}
+    if not parts:
+        raise DataError("There is no image in test or val to compare the exported models on.", "Collect more images.")
+    split = next((split for split, part in parts.items() if len(part.boxes)), next(iter(parts)))
+    if not len(parts[split].boxes):
+        context.warn(f"no image of {listed(list(parts))} has a box; only the agreement of the boxes is checked, not mAP.")
+    elif split == "val":
+        what = "boxes" if "test" in parts else "images"
+        context.warn(f"test has no {what}; the exported models are compared on val.")
+    return parts[split], split
 
 
 def _options(params: Params, inputs: Mapping[str, Path], dataset: Any, context: Context) -> Any:
@@ -174,7 +176,7 @@ STAGE = Stage(
     inputs=("train", "split"),
     params=Params,
     run=run,
-    version=1,
+    version=2,
     root="runs",
     summary="Export to other runtimes and check that they agree with PyTorch.",
     libraries=(

@@ -8,6 +8,7 @@ keeps its side when others are added: sides are taken over from the version befo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import JSON, Context, Stage, StageParams
+from pipeline.wording import listed, plural
 
 FEW_IMAGES = 20
 LARGE_GROUP = 0.25
@@ -27,8 +29,17 @@ class Fractions(StageParams):
     """How much goes to each side."""
 
     train: float = Field(default=0.7, gt=0, le=1, description="share of the images; the three add up to 1")
-    val: float = Field(default=0.15, ge=0, lt=1, description="chooses the best epoch")
-    test: float = Field(default=0.15, ge=0, lt=1, description="seen by nobody but evaluate and export")
+    val: float = Field(default=0.15, gt=0, lt=1, description="chooses the best epoch")
+    test: float = Field(
+        default=0.15, ge=0, lt=1, description="seen by nobody but evaluate and export; 0: they measure on val, which flatters"
+    )
+
+    @field_validator("val", mode="before")
+    @classmethod
+    def _val_is_needed(cls, value: object) -> object:
+        if value == 0:
+            raise ValueError("must be more than 0, for training picks its best epoch by val; 0.3 suits a small data set")
+        return value
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Fractions:
@@ -63,6 +74,7 @@ class Params(StageParams):
 
 def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context) -> JSON:
     from pipeline import ledger as ledgers
+    from pipeline import sides as checks
     from pipeline import splitting
     from pipeline.datacard import read_origin, write_card
     from pipeline.dataset import Dataset
@@ -74,6 +86,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     ledger = Ledger()
     groups = splitting.group_images(dataset, params.group_by, params.group_pattern, params.duplicate_distance)
     sides = splitting.divide(dataset, groups, params, context.history if params.stable else None, ledger)
+    has_given = params.given == "keep" and bool((dataset.images["split"] != "").any())
+    checks.require(dataset, groups, sides, params, has_given=has_given)
     images = dataset.images.assign(split=sides, group_id=dataset.images["path"].to_numpy()[groups])
     result = Dataset(dataset.class_names, images, dataset.boxes)
     with context.progress("link", len(images)) as advance:
@@ -84,57 +98,95 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     ledger.write(out)
     write_card(out, result, read_origin(inputs["annotate"]), [*ledgers.read(inputs["annotate"]), *ledger.entries])
     counts = ledger.counts()
-    straddling = sum(number for reason, number in counts.items() if reason.endswith("straddles_given_split"))
     sizes = splitting.group_sizes(groups)
-    for warning in _warnings(params, sides, counts, straddling, int(sizes.max())):
+    parts = {side: part for side in ("train", "val", "test") if (part := result.of_split(side).counts())["images"]}
+    leaks = checks.shared(groups, sides)
+    counted = Counter(sides)
+    warnings = (
+        *_leaks(counted, leaks),
+        *_gaps(counted, checks.without_boxes(dataset, sides), has_given),
+        *_moves(counts),
+        *_large_group(len(sides), int(sizes.max()), params),
+    )
+    for warning in warnings:
         context.warn(warning)
     return {
         **result.counts(),
-        "splits": {side: part for side in ("train", "val", "test") if (part := result.of_split(side).counts())["images"]},
+        "splits": parts,
         "groups": len(sizes),
         "largest_group": int(sizes.max()),
-        "leaking_images": straddling,
+        "leaking_images": sum(number for reason, number in counts.items() if reason.endswith("straddles_given_split")),
+        "leaks": leaks,
         "continues": context.history.name if context.history and params.stable else "",
         "ledger": counts,
     }
 
 
-def _warnings(params: Params, sides: Sequence[str], counts: Mapping[str, int], straddling: int, largest: int) -> Iterator[str]:
-    """What the user should know; `counts` are the ledger's, `largest` is the number of images of the largest group."""
-    if straddling:
+def _leaks(images: Mapping[str, int], leaks: Mapping[str, int]) -> Iterator[str]:
+    """What `leaks`, of `sides.shared`, do to which figures; `images` are those of each side."""
+    said = []
+    if "val" in leaks:
+        said.append(f"val images with others of their group in train: {leaks['val']} of {images['val']}")
+        said.append("the best epoch will be chosen too optimistically")
+    if "test" in leaks:
+        said.append(f"test images with others of their group in train or val: {leaks['test']} of {images['test']}")
+        said.append("the test figures will be too good")
+    elif said and images["test"]:
+        said.append("test is not touched")
+    if said:
+        yield f"the given split leaks: {'; '.join(said)}. See ledger.jsonl; `split.given: ignore` splits anew."
+
+
+def _gaps(images: Mapping[str, int], bare: Sequence[str], has_given: bool) -> Iterator[str]:
+    """Sides that cannot do what they are for; `bare` have images without boxes only."""
+    if unusable := [side for side in bare if side != "test"]:
+        yield f"no image in {listed(unusable)} has a box, and train will refuse that. Look at the labels (annotate)."
+    elif "test" not in images or "test" in bare:
+        what = "has no boxes" if "test" in images else "has no images"
+        anew = " `split.given: ignore` splits anew." if has_given else ""
         yield (
-            f"the given split puts {straddling} images on another side than images of the same group or near-duplicates of them: "
-            "test figures will be too good. See ledger.jsonl; `split.given: ignore` splits anew."
+            f"test {what}: evaluate and export will measure on val, by which training picks its best epoch, so the figures "
+            f"will be too good.{anew}"
         )
+
+
+def _moves(counts: Mapping[str, int]) -> Iterator[str]:
+    """`counts` are the ledger's."""
     if moved := sum(number for reason, number in counts.items() if reason.endswith("filled_empty_side")):
         yield (
-            f"a side lost all of its images, so {moved} images that lay on another side before were moved there. "
-            "See ledger.jsonl; `split.stable: false` splits anew, in full proportion."
+            "a side had lost all of its images, or all that have boxes. Moved there from another side: "
+            f"{plural(moved, 'image')}, named in ledger.jsonl. `split.stable: false` splits anew, in full proportion."
         )
-    wanted = [side for side in ("train", "val", "test") if getattr(params.fractions, side) > 0]
-    if empty := [side for side in wanted if side not in set(sides)]:
-        yield (
-            f"the given split has no {' and no '.join(empty)} images, which later stages need. "
-            "`split.given: ignore` splits anew; `evaluate.split: val` evaluates on val."
-        )
-    if len(sides) >= FEW_IMAGES and largest > LARGE_GROUP * len(sides):
-        yield (
-            f"one group holds {largest:,} of {len(sides):,} images, and all of a group go to one side. "
-            "If they do not belong together, "
-            "lower `split.duplicate_distance` (0: only equal looks) or name fewer criteria in `split.group_by`."
-        )
+
+
+def _large_group(images: int, largest: int, params: Params) -> Iterator[str]:
+    if images < FEW_IMAGES or largest <= LARGE_GROUP * images:
+        return
+    looser = []
+    if "duplicates" in params.group_by and params.duplicate_distance:
+        looser.append("lower `split.duplicate_distance` (0: only equal looks)")
+    if params.group_by:
+        looser.append("name fewer criteria in `split.group_by`")
+    if params.group_pattern:
+        looser.append("take a narrower `split.group_pattern`")
+    yield (
+        f"one group holds {largest:,} of {images:,} images, and all of a group go to one side. "
+        f"If they do not belong together, {listed(looser, 'or')}."
+    )
 
 
 def headline(summary: JSON) -> str:
-    sides = ", ".join(f"{part['images']:,} {side}" for side, part in summary["splits"].items())
-    return f"{sides} images in {summary['groups']:,} groups"
+    parts = summary["splits"]
+    counts = [f"{part['images']:,} {side}" for side, part in parts.items()]
+    images = "image" if [part["images"] for part in parts.values()] == [1] else "images"
+    return f"{', '.join(counts)} {images} in {plural(summary['groups'], 'group')}"
 
 
 STAGE = Stage(
     inputs=("annotate", "preprocess"),  # annotate: for the data card
     params=Params,
     run=run,
-    version=3,
+    version=4,
     root="datasets",
     summary="put every image on one side, without leakage",
     headline=headline,

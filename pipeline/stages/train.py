@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline import weights
 from pipeline.stage import JSON, Context, Stage
+from pipeline.wording import plural
 from pipeline.yolo.options import TrainParams
 
 
@@ -34,16 +35,16 @@ def preflight(params: TrainParams, context: Context) -> None:
 
 
 def headline(summary: JSON) -> str:
-    return (
-        f"{summary['epochs']} epochs, the best is {summary['best_epoch']}: mAP50 {summary['val_ultralytics']['map50']:.3f} on val"
-    )
+    epochs = plural(summary["epochs"], "epoch")
+    best = "" if summary["epochs"] == 1 else f", the best is {summary['best_epoch']}"
+    return f"{epochs}{best}: mAP50 {summary['val_ultralytics']['map50']:.3f} on val"
 
 
 STAGE = Stage(
     inputs=("augment",),
     params=TrainParams,
     run=run,
-    version=1,
+    version=2,
     root="runs",
     summary="Fine-tune a YOLO detector.",
     libraries=("ultralytics", "torch", "opencv-python", "opencv-python-headless"),

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from pipeline.web.artifacts import Artifact, as_dict, dig, number
 from pipeline.web.text import figure, percent, plural
+from pipeline.yolo.options import TrainParams
 
 JSON = dict[str, Any]
 
 FEW_GROUPS = 20
 FEW_BOXES = 20
+FEW_EPOCHS = 5
 NOTABLE_DROP = 0.005
 
 
@@ -31,7 +33,7 @@ def find(artifacts: Mapping[str, Artifact], data: JSON, results: JSON, making: J
     """All cautions, problems first; the arguments are the finished parts of the page."""
     found = [
         *_leakage(data),
-        *_evaluation(results),
+        *_evaluation(results, data["sides"]),
         *_training(artifacts["train"]),
         *_exports(results),
         *_data(data),
@@ -41,36 +43,49 @@ def find(artifacts: Mapping[str, Artifact], data: JSON, results: JSON, making: J
 
 
 def _leakage(data: JSON) -> Iterator[Caution]:
+    """One for each side that is not new, and what it spoils: only test's figures are shown, but val chooses the epoch."""
     leakage = data["leakage"]
     if leakage is None:
         return
-    advice = "The figures of the test split are too good. `split.given: ignore` splits anew."
-    if leakage["straddling"]:
-        images = plural(leakage["straddling"], "image")
-        yield Caution("problem", f"On another side of the split than images of the same group: {images}.", advice, "leakage")
-    if leakage["near_pairs"]:
-        pairs = plural(leakage["near_pairs"], "pair")
-        yield Caution("problem", f"Near-duplicates on different sides of the split: {pairs} of images.", advice, "leakage")
-    if leakage["augmented"]:
-        copies = plural(leakage["augmented"], "training image")
-        yield Caution("problem", f"Made from images of val or test: {copies}.", "Run split and augment anew.", "leakage")
+    spoils = {"test": "The figures of test are too good.", "val": "The best epoch was chosen too optimistically."}
+    anew = " `split.given: ignore` splits anew." if leakage["given"] else ""
+    for row in leakage["held_out"]:
+        if row["leaking"]:
+            kin = " or ".join(
+                name for name, key in (("others of their group", "shared"), ("near-duplicates", "near")) if row[key]
+            )
+            text = f"{row['side'].capitalize()} images with {kin} in {row['before']}: {row['leaking']} of {row['images']}."
+            yield Caution("problem", text, spoils[row["side"]] + anew, "leakage")
+        if row["augmented"]:
+            copies = plural(row["augmented"], "training image")
+            yield Caution("problem", f"Made from images of {row['side']}: {copies}.", "Run split and augment anew.", "leakage")
+    if alike := [row for row in leakage["held_out"] if row["alike"]]:
+        counts = ", ".join(f"{row['alike']} of {plural(row['images'], row['side'] + ' image')}" for row in alike)
+        text = f"Images that look like some on a side before theirs: {counts}."
+        parted = f"`split.duplicate_distance: {leakage['distance']}` parts them."
+        yield Caution("note", text, f"{parted} Where they show the same things, figures are too good.", "leakage")
 
 
-def _evaluation(results: JSON) -> Iterator[Caution]:
+def _evaluation(results: JSON, sides: list[JSON]) -> Iterator[Caution]:
     metrics, split = results["metrics"], results["split"]
     if split != "test":
         text = f"The figures were measured on {split}, by which the best epoch was chosen: they are too good."
-        yield Caution("problem", text, "Measure on test (`evaluate.split: test`).", "evaluation")
+        has_test = any(side["name"] == "test" and side["boxes"] for side in sides)
+        advice = (
+            "Measure on test (`evaluate.split: test`)." if has_test else "Test has no labelled images: collect or label more."
+        )
+        yield Caution("problem", text, advice, "evaluation")
     if not results["measures"] and metrics.get("images"):
         text = f"There is no mAP: the {plural(metrics['images'], 'image')} of {split} have no boxes."
-        yield Caution("problem", text, f"Label some, or give `split.fractions.{split}` a larger share.", "evaluation")
+        yield Caution("problem", text, "Label some.", "evaluation")
     elif not results["measures"]:
         yield Caution("problem", "There are no figures: metrics.json is missing or empty.", "Run evaluate again.", "evaluation")
-    groups = number(dig(metrics, "bootstrap.groups"))
+    groups = number(metrics.get("groups"))
     if groups is not None and groups < FEW_GROUPS:
-        sources = plural(int(groups), "source")
-        text = f"The {split} images come from only {sources}: the intervals hold for more images of these, not for new ones."
-        yield Caution("note", text, "Test on more videos, scenes or places.", "evaluation")
+        measured = f"{plural(metrics.get('images'), f'{split} image')} from {plural(int(groups), 'source')}"
+        told = "the intervals hold for more images of these, not for new ones"
+        told = told if metrics.get("ci95") else "too little to tell how far the figures would swing"
+        yield Caution("note", f"Measured on {measured}: {told}.", "Test on more videos, scenes or places.", "evaluation")
     known = [row for row in results["per_class"] if row["known"]]
     absent = [str(row.get("name")) for row in results["per_class"] if not row["known"]]
     if absent:
@@ -94,7 +109,9 @@ def _training(train: Artifact) -> Iterator[Caution]:
     epochs, best = number(summary.get("epochs")), number(summary.get("best_epoch"))
     if epochs and best and best >= epochs and epochs == wanted:
         text = f"The best epoch was the last one ({best:.0f}): training had not levelled off."
-        yield Caution("note", text, f"More epochs will probably do better: `train.epochs={2 * int(epochs)}`.", "training")
+        # Twice as many of very few are still very few.
+        more = 2 * int(epochs) if epochs >= FEW_EPOCHS else TrainParams.model_fields["epochs"].default
+        yield Caution("note", text, f"More epochs will probably do better: `train.epochs={more}`.", "training")
     map50 = number(dig(summary, "val_ultralytics.map50"))
     if map50 is not None and map50 < 0.05:
         text = "The model has hardly learnt anything (mAP50 on val below 0.05)."

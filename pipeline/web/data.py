@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.dataset import EDGES, SPLITS, Dataset
-from pipeline.neighbours import near_pairs_across, parse
-from pipeline.web import pictures
+from pipeline.metrics.coco import LARGE_PX2, SMALL_PX2
+from pipeline.web import leakage, pictures
 from pipeline.web.artifacts import Artifact, as_dict, dig, number
 from pipeline.web.pictures import Box, Photo
 from pipeline.web.text import plural
@@ -25,11 +24,6 @@ FRAMES_ALT = "Photos turned by EXIF, each with its boxes as if drawn upright, an
 DATA_STAGES = ("collect", "annotate", "preprocess", "split", "augment")
 ACTIONS = ("dropped", "clipped", "fixed", "converted", "kept")
 EXAMPLES = 3
-MOST_COMPARED = 20_000
-"""Images among which every pair is compared for near-duplicates; beyond it the check would take longer than it is worth."""
-
-SMALL_PX2, LARGE_PX2 = 32**2, 96**2
-"""COCO's limits between small, medium and large boxes."""
 
 
 def part(artifacts: Mapping[str, Artifact]) -> JSON:
@@ -43,7 +37,7 @@ def part(artifacts: Mapping[str, Artifact]) -> JSON:
         "classes": _classes(split) if split else [],
         "sizes": _sizes(split) if split else None,
         "samples": _samples(artifacts["split"], split) if split else [],
-        "leakage": leakage(artifacts) if split else None,
+        "leakage": leakage.part(artifacts) if split else None,
         "frames": pictures.sheet(artifacts["annotate"].folder / FRAMES, FRAMES_ALT),
         "ledger": ledger(artifacts),
         "augment": _augment(artifacts["augment"]),
@@ -153,56 +147,6 @@ def _sample(split: Artifact, dataset: Dataset, row: int) -> Photo | None:
     alt = f"{path} with {plural(len(boxes), 'labelled box', 'labelled boxes')}: {counted}"
     limit = pictures.limit_for(SAMPLES + 16)
     return pictures.photo(split.folder / "images" / path, boxes, limit, alt, caption=path, badge=side)
-
-
-def leakage(artifacts: Mapping[str, Artifact]) -> JSON | None:
-    """What holds the sides of the split apart, checked once more on the finished artifacts.
-
-    `straddling`: images whose group lies on two sides; `near_pairs`: pairs of near-duplicates on different sides, None when there
-    are too many images to compare; `augmented`: training images made from an image of val or test.
-    """
-    split, augment = artifacts["split"], artifacts["augment"].dataset
-    dataset = split.dataset
-    if dataset is None:
-        return None
-    images = dataset.images
-    sizes = images["group_id"].value_counts()
-    sides_of_group = images.groupby("group_id")["split"].nunique()
-    straddling = images["group_id"].isin(sides_of_group[sides_of_group > 1].index)
-    distance = int(split.params.get("duplicate_distance") or 0)
-    return {
-        "groups": len(sizes),
-        "joined_groups": int((sizes > 1).sum()),
-        "joined_images": int(sizes[sizes > 1].sum()),
-        "largest": int(sizes.max()) if len(sizes) else 0,
-        "group_by": split.params.get("group_by") or [],
-        "straddling": int(straddling.sum()),
-        "examples": images["path"][straddling].head(EXAMPLES).tolist(),
-        "given": as_dict(artifacts["annotate"].summary.get("splits")) if split.params.get("given") == "keep" else {},
-        "near_pairs": _near_pairs_across(images, distance),
-        "distance": distance,
-        "augmented": _from_held_out(images, augment),
-        "continues": split.summary.get("continues") or "",
-    }
-
-
-def _near_pairs_across(images: pd.DataFrame, distance: int) -> int | None:
-    known = images[images["dhash"] != ""]
-    if len(known) > MOST_COMPARED or known.empty:
-        return None
-    try:
-        hashes = parse(known["dhash"].tolist())
-    except ValueError:
-        return None
-    return near_pairs_across(hashes, known["split"].to_numpy(), distance)
-
-
-def _from_held_out(images: pd.DataFrame, augment: Dataset | None) -> int | None:
-    if augment is None:
-        return None
-    held_out = set(images["source_id"][images["split"].isin(["val", "test"])])
-    training = augment.images[augment.images["split"] == "train"]
-    return int(training["source_id"].isin(held_out).sum())
 
 
 def ledger(artifacts: Mapping[str, Artifact]) -> list[JSON]:

@@ -39,7 +39,6 @@ def _stage(artifact: Artifact) -> JSON:
         "name": artifact.name,
         "holds": str(manifest.get("headline") or artifact.summary.get("headline") or ""),
         "digest": str(manifest.get("digest") or ""),
-        "code": dig(manifest, "recipe.stage_version"),
         "inputs": [f"{stage}@v{as_dict(given).get('version')}" for stage, given in inputs.items()],
         "started_at": manifest.get("started_at"),
         "seconds": manifest.get("seconds"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.web import cautions, data, health, making, results, text, training
 from pipeline.web.artifacts import Artifact, number
+from pipeline.wording import listed
 
 JSON = dict[str, Any]
 
@@ -72,7 +73,7 @@ def _tiles(parts: JSON) -> list[JSON]:
     for name, label in (("map50_95", "mAP50-95"), ("map50", "mAP50")):
         if number(metrics.get(name)) is not None:
             limits = results.interval(metrics, name)
-            note = f"95 % CI {text.figure(limits[0])}–{text.figure(limits[1])}" if limits else "no interval was computed"
+            note = f"95 % CI {text.figure(limits[0])}–{text.figure(limits[1])}" if limits else f"95 % CI {text.DASH}"
             tiles.append(
                 {"label": label, "figure": text.figure(metrics[name]), "note": note, "interval": limits, "at": metrics[name]}
             )
@@ -99,7 +100,17 @@ def _verdicts(parts: JSON) -> list[JSON]:
         )
     leakage = parts["data"]["leakage"]
     if leakage:
-        leaks = leakage["straddling"] + (leakage["near_pairs"] or 0) + (leakage["augmented"] or 0)
-        note = "between train, val and test"
-        tiles.append({"label": "Leakage", "figure": "found" if leaks else "none", "note": note, "good": not leaks})
+        tiles.append(_leakage_tile(leakage["into"], leakage["held_out"]))
     return tiles
+
+
+def _leakage_tile(into: list[str], held_out: list[JSON]) -> JSON:
+    """Whether val and test are new; neither good nor bad where images look alike that the split does not take for duplicates."""
+    if into:
+        clean = [row["side"] for row in held_out if row["side"] not in into]
+        note = f"into {listed(into)}" + (f"; {clean[0]} is not touched" if clean else "")
+        return {"label": "Leakage", "figure": "found", "note": note, "good": False}
+    if alike := [row["side"] for row in held_out if row["alike"]]:
+        return {"label": "Leakage", "figure": "maybe", "note": f"images of {listed(alike)} look like others"}
+    sides = listed(["train", *(row["side"] for row in held_out)])
+    return {"label": "Leakage", "figure": "none", "note": f"between {sides}", "good": True}

@@ -7,6 +7,7 @@ class names may be in any script, and the reader can switch kinds of boxes off.
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +30,8 @@ SHEET_BYTES = 400_000
 
 LONGEST_NAME = 20
 MISTAKES = ("false", "missed")
-MOST_NAMES = 20
-"""With more boxes on a photo, only mistakes are named, and only where there is room: in a crowd, names cover what they name."""
+MOST_NAMES = 12
+"""With more boxes on a photo, only so many are named, and only where there is room: in a crowd, names cover what they name."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,13 @@ class Photo:
 
     @property
     def font_size(self) -> float:
-        # The page shows photos of one row at one height, so that is what makes the text equally large on all of them.
-        return round(max(9.0, self.height / 24), 1)
+        # The page fits all photos into frames of one size, about 4:3, so this makes the text equally large on all of them.
+        return round(max(9.0, self.width / 28, self.height / 21), 1)
+
+    @property
+    def shape(self) -> float:
+        """Width by height."""
+        return round(self.width / self.height, 3)
 
 
 @dataclass(frozen=True)
@@ -135,19 +141,31 @@ def _marks(boxes: Sequence[Box], edges: Boxes, onto: Photo) -> list[Mark]:
     # Large boxes first, so that a small one inside another can be pointed at; mistakes last, so that nothing covers them.
     area = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
     order = sorted(range(len(boxes)), key=lambda i: (boxes[i].kind in MISTAKES, -area[i], i))
+    is_crowd = len(boxes) > MOST_NAMES
     names: dict[int, _Place] = {}
-    for i in reversed(order):  # mistakes choose their place first
-        mistake, crowd = boxes[i].kind in MISTAKES, len(boxes) > MOST_NAMES
-        if mistake or not crowd:
-            place = _place(boxes[i].text(LONGEST_NAME), edges[i].tolist(), onto, list(names.values()), mistake and not crowd)
+    for i in _by_need_of_a_name(boxes, order):
+        if len(names) < MOST_NAMES:
+            is_needed = boxes[i].kind in MISTAKES and not is_crowd
+            place = _place(boxes[i].text(LONGEST_NAME), edges[i].tolist(), onto, list(names.values()), is_needed)
             names |= {i: place} if place else {}
     return [_mark(boxes[i], edges[i].tolist(), names.get(i)) for i in order]
+
+
+def _by_need_of_a_name(boxes: Sequence[Box], order: Sequence[int]) -> list[int]:
+    """Mistakes first, then the classes in turn, so that each is named somewhere; small boxes before large ones."""
+    seen: Counter[tuple[str, int]] = Counter()
+    need: dict[int, tuple[bool, int]] = {}
+    for i in reversed(order):
+        key = (boxes[i].kind, boxes[i].class_id)
+        need[i] = (boxes[i].kind not in MISTAKES, seen[key])
+        seen[key] += 1
+    return sorted(need, key=lambda i: need[i])
 
 
 def _place(text: str, edges: list[float], onto: Photo, taken: list[_Place], needed: bool) -> _Place | None:
     """Where a name can stand: above its box, below it, or inside; None where it would cover other names, unless it is needed."""
     x1, y1, x2, y2 = edges
-    height, width = 1.15 * onto.font_size, 0.66 * onto.font_size * len(text)
+    height, width = 1.3 * onto.font_size, 0.7 * onto.font_size * len(text)
     fits: list[_Place] = []
     for bottom in (y1 - 1, y2 + height, y1 + height, y2 - 1):
         for left in (x1, x2 - width):
@@ -169,7 +187,7 @@ def _mark(box: Box, edges: list[float], name: _Place | None) -> Mark:
         title=box.text() if box.kind == "label" else f"{box.kind}: {box.text()}",
         text=box.text(LONGEST_NAME) if name else "",
         text_x=round(name.left, 1) if name else 0.0,
-        text_y=round(name.bottom - 0.25 * name.height, 1) if name else 0.0,
+        text_y=round(name.bottom - 0.27 * name.height, 1) if name else 0.0,
         colour="rgb({}, {}, {})".format(*colour_of(box.class_id)) if box.kind == "label" else "",
     )
 

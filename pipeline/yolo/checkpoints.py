@@ -25,11 +25,13 @@ class Resume:
 
     Attributes:
         checkpoint: written after `epochs_done` epochs.
+        seconds: what these epochs took.
         finished: nothing is left to train (all epochs, or no improvement for `patience` epochs).
     """
 
     checkpoint: Path
     epochs_done: int
+    seconds: float
     finished: bool
 
 
@@ -63,29 +65,35 @@ def find(run: Path, epochs: int, patience: int) -> Resume | None:
             continue
         is_best = checkpoint["train_metrics"]["fitness"] == checkpoint["best_fitness"]
         done = int(checkpoint["epoch"]) + 1
-        if not (is_best or best.exists()) or not _cut_results(results, done):
+        seconds = _cut_results(results, done)
+        if not (is_best or best.exists()) or seconds is None:
             continue
         if is_best:
             files.copy(path, best)  # killed between the two files, best.pt would still be an older epoch's
         stalled = done - int(checkpoint["stopper"]["best_epoch"])
-        return Resume(path, done, finished=done >= epochs or (0 < patience <= stalled))
+        return Resume(path, done, seconds, finished=done >= epochs or (0 < patience <= stalled))
     shutil.rmtree(run, ignore_errors=True)
     return None
 
 
-def _cut_results(results: Path, epochs: int) -> bool:
-    """Drop the rows of epochs that no checkpoint holds: they are trained again. False where the row of another epoch is gone."""
+def _cut_results(results: Path, epochs: int) -> float | None:
+    """Drop the rows of epochs that no checkpoint holds: they are trained again.
+
+    Returns:
+        The seconds up to the last epoch that is left; None where the row of an epoch is gone, and the file as it was.
+    """
     try:
         with results.open(encoding="utf-8", newline="") as stream:
             header, *rows = [row for row in csv.reader(stream) if row]
         whole = {int(row[0]): row for row in rows if len(row) == len(header) and row[0].isdecimal()}
         kept = [header, *(whole[epoch] for epoch in range(1, epochs + 1))]
+        seconds = float(kept[-1][header.index("time")])
     except (OSError, ValueError, KeyError, csv.Error):  # no file, an empty one, or one that the machine tore when it went down
-        return False
+        return None
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(kept)
     files.write_text(results, text.getvalue())
-    return True
+    return seconds
 
 
 def strip(checkpoint: JSON, arguments: JSON, target: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,7 +21,7 @@ def logged(path: Path, aliases: Mapping[Path, str]) -> Iterator[None]:
 
     logger = logging.getLogger("ultralytics")
     handlers, level, show, new_bar = logger.handlers[:], logger.level, warnings.showwarning, TQDM.__init__
-    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file = _ToFile(path, encoding="utf-8")
     to_file.setFormatter(_Plain(aliases))
     logger.handlers = [to_file]
     logger.setLevel(logging.INFO)
@@ -33,6 +33,17 @@ def logged(path: Path, aliases: Mapping[Path, str]) -> Iterator[None]:
         logger.handlers, warnings.showwarning, TQDM.__init__ = handlers, show, new_bar
         logger.setLevel(level)
         to_file.close()
+
+
+class _ToFile(logging.FileHandler):
+    """A disk that is full costs lines of the log: it must neither end the work here nor spill a traceback over the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name in logging
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written before is tried once more
+            super().close()
 
 
 class _Plain(logging.Formatter):

@@ -5,13 +5,18 @@ Models only; ultralytics is not imported.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.errors import ParamsError, did_you_mean
+from pipeline.errors import ParamsError
 from pipeline.stage import JSON, StageParams
+from pipeline.wording import listed
+
+ARGUMENTS_URL = "https://docs.ultralytics.com/usage/cfg/#train-settings"
 
 # What `extra` may not hold: the pipeline sets it, or it would make ultralytics train on other data than the data set.
 _OURS = frozenset(("task", "mode", "cfg", "data", "split", "classes", "single_cls", "fraction", "time", "val"))
@@ -69,7 +74,7 @@ class TrainParams(StageParams):
             if key in _OURS:
                 raise ParamsError(f"train.extra.{key}: cannot be set, it is the pipeline's own business")
             if known and key not in known:
-                raise ParamsError(f"train.extra.{key}: ultralytics has no such argument", did_you_mean(key, set(known) - _OURS))
+                raise ParamsError(f"train.extra.{key}: ultralytics has no such argument", _nearest(key, known))
         if not isinstance(extra.get("pretrained", True), bool):
             raise ParamsError("train.extra.pretrained: only true or false", "The weights to start from are train.model.")
         return extra
@@ -85,6 +90,13 @@ class TrainParams(StageParams):
                 f"train.lr0: is needed with train.optimizer {self.optimizer}", "Usual: 0.01 for SGD, 0.001 for Adam and AdamW."
             )
         return self
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    """The arguments that a misspelled one may mean, where they may be set; ultralytics has some hundred, too many to list."""
+    places = {name: f"train.{name}" if name in TrainParams.model_fields else f"train.extra.{name}" for name in {*known} - _OURS}
+    near = [places[name] for name in get_close_matches(key, sorted(places), n=3, cutoff=0.6)]
+    return f"Did you mean {listed(near, 'or')}?" if near else f"{ARGUMENTS_URL} lists its arguments for training."
 
 
 def _ultralytics_defaults() -> JSON:

@@ -25,11 +25,14 @@ SUMMARY = "summary.json"
 def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
     """Train on the train and val images of the data set in `source` and leave the artifact in `out`; returns the summary.
 
+    `train_s` of the summary is what the epochs took in all sessions, `earlier_s` what of it was before this call.
+
     Raises:
-        DataError: a split is empty. TrainingError: see `training.train`.
+        DataError: a split is empty or has no boxes. TrainingError: see `training.train`.
     """
     if (out / SUMMARY).exists():
-        return _finished(out)
+        summary = _finished(out)
+        return summary | {"earlier_s": summary["train_s"]}
     dataset = Dataset.load(source)
     start = weights.resolve(params.model, context.cache, context.base)
     ultralytics(context.cache)
@@ -50,9 +53,10 @@ def fit(source: Path, params: TrainParams, out: Path, context: Context) -> JSON:
     )
     batches = math.ceil(len(splits["train"].paths) / params.batch)
     with context.progress("train", params.epochs * batches) as advance:
-        training.train(job, advance, context.warn)
+        earlier_s = training.train(job, advance, context.warn)
     summary = _publish(job, out, start.name)
     summary |= {
+        "earlier_s": round(earlier_s, 1),
         "imgsz": params.imgsz,
         "weights": {"name": start.name, "origin": start.origin, "sha256": start.sha256},
         "images": {name: len(split.paths) for name, split in splits.items()},

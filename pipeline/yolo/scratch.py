@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pipeline import files, images
 from pipeline.boxes import to_cxcywhn
 from pipeline.errors import DataError, TrainingError
+from pipeline.wording import plural
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
@@ -58,6 +59,8 @@ def build(dataset: Dataset, source: Path, folder: Path) -> dict[str, Split]:
             )
     if not len(parts["train"].boxes):
         raise DataError("No training image has a box: there is nothing to learn.", "Check annotate.format and the labels.")
+    if not len(parts["val"].boxes):
+        raise DataError("No image of val has a box: the best epoch could not be told from the others.", "Label some of them.")
     shutil.rmtree(folder, ignore_errors=True)
     return {name: write_split(part, source, folder.resolve(), name) for name, part in parts.items()}
 
@@ -106,7 +109,7 @@ def _unusable(path: str, width: int, height: int, rows: list[str]) -> list[str]:
         elif max(x, y, w, h) > 1.01 or min(x, y) < 0:
             problems.append(f"{path}: a box lies outside the image ({row})")
     if len(set(rows)) < len(rows):
-        problems.append(f"{path}: {len(rows) - len(set(rows))} boxes are repeated")
+        problems.append(f"{path}: {plural(len(rows) - len(set(rows)), 'repeated box', 'repeated boxes')}")
     return problems
 
 

@@ -6,8 +6,11 @@ run goes on at the last finished epoch; running out of memory or into NaN is an 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +26,9 @@ from pipeline.yolo.scratch import Split
 JSON = dict[str, Any]
 OnBatch = Callable[..., None]
 """`on_batch(n, **info)`: n more batches are done."""
+
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NEARLY_NOTHING_BYTES = 2**20
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
 """In the words of CUDA and MPS, of torch's allocator on Linux and on Windows, and of cuBLAS."""
@@ -57,19 +63,26 @@ class Job:
     aliases: Mapping[Path, str]
 
 
-def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
+def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> float:
     """Train, or go on training, until `job.run` holds the finished run: `weights/last.pt`, `weights/best.pt`, `results.csv`.
+
+    Returns:
+        The seconds that epochs took in earlier sessions, which were stopped; 0.0 when there was none.
 
     Raises:
         TrainingError: ultralytics would train on other data than ours, memory runs out, the loss is not a number, or it fails.
+        OSError: the disk is full; names the folder.
         KeyboardInterrupt: goes through; the same job goes on later where it stopped.
     """
-    resume = checkpoints.find(job.run, job.arguments["epochs"], job.arguments["patience"])
+    epochs = job.arguments["epochs"]
+    resume = checkpoints.find(job.run, epochs, job.arguments["patience"])
     batches = math.ceil(len(job.splits["train"].paths) / job.arguments["batch"])
+    before_s = resume.seconds if resume else 0.0
     if resume:
         on_batch(resume.epochs_done * batches)
         if resume.finished:
-            return
+            return before_s
+        warn(f"training was stopped before and goes on after epoch {resume.epochs_done} of {epochs}.")
     with logs.logged(job.log, job.aliases), _offline_amp_check(), cpu.kept_memory():
         try:
             trainer = _trainer(job, resume)
@@ -80,10 +93,13 @@ def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
         except Exception as error:
             logging.getLogger("ultralytics").error(traceback.format_exc())
             raise _explained(error, job) from error
+    return before_s
 
 
-def _explained(error: Exception, job: Job) -> TrainingError:
+def _explained(error: Exception, job: Job) -> TrainingError | OSError:
     text = str(error).lower()
+    if _is_disk_full(error, text, job.run):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(job.run))  # told like a full disk in any other stage
     if "shared memory" in text or "dataloader worker" in text:
         return TrainingError(
             f"A process that loads images died: {error}",
@@ -96,6 +112,14 @@ def _explained(error: Exception, job: Job) -> TrainingError:
             f"Set train.batch to {max(1, batch // 2)}, or train.imgsz lower.",
         )
     return TrainingError(f"Ultralytics failed: {type(error).__name__}: {error}", f"Its whole output is in {job.log}")
+
+
+def _is_disk_full(error: Exception, text: str, folder: Path) -> bool:
+    """Whether the disk (or what the user may use of it) is full: torch's writer of archives says so by an "unexpected pos"."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return True
+    is_writing = any(words in text for words in ("no space left", "pytorchstreamwriter", "inline_container", "unexpected pos"))
+    return is_writing and ("no space left" in text or shutil.disk_usage(folder).free < _NEARLY_NOTHING_BYTES)
 
 
 def _trainer(job: Job, resume: checkpoints.Resume | None) -> Any:
@@ -153,6 +177,8 @@ def _class(job: Job) -> Any:
                 if self.best.exists():
                     self.best.replace(best)
             finally:
+                for part in (self.last, self.best):  # of a disk that was full, the rest is of use to somebody
+                    part.unlink(missing_ok=True)
                 self.last, self.best = last, best
             return True
 

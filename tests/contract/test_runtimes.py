@@ -255,9 +255,10 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_not_replaced_in_silence(
 def test_class_names_of_a_foreign_tflite_file(names: str, tmp_path: Path) -> None:
     import zipfile
 
-    with zipfile.ZipFile(tmp_path / "foreign.tflite", "w") as archive:
+    (tmp_path / "foreign.tflite").write_bytes(b"\x1c\0\0\0TFL3")
+    with zipfile.ZipFile(tmp_path / "foreign.tflite", "a") as archive:
         archive.writestr("metadata.json", f'{{"names": {names}}}')
-    with pytest.raises(TrainingError, match="foreign"):
+    with pytest.raises(TrainingError, match=r"foreign\.tflite (has no class names|cannot be loaded)"):
         runtimes.module("litert").load(tmp_path / "foreign.tflite", "cpu")
 
 
@@ -267,8 +268,10 @@ def test_a_file_that_is_no_model_is_refused(name: str, content: bytes, tmp_path:
     module = runtimes.module(name)
     path = tmp_path / f"broken{module.SUFFIX}"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match="broken"):
+    with pytest.raises(TrainingError, match="broken") as caught:
         module.load(path, "cpu", LoadOptions(cache=tmp_path))
+    assert caught.value.hint, "what to do about it"
+    assert "class names" not in caught.value.message, "it is no model at all"
 
 
 def test_names_and_aliases() -> None:

@@ -45,6 +45,14 @@ def test_linked_folders_are_followed_and_what_cannot_be_read_is_told(project: Pr
     assert (project.folder / "predictions" / linked["picture"]).exists()
 
 
+def test_a_second_run_replaces_the_first(project: Project, tmp_path: Path) -> None:
+    weights = tiny_model.write(tmp_path / "tiny.pt", tmp_path / "cache")
+    make_photos(tmp_path / "more", 2)
+    for photos in ("day 0", "day 1"):
+        assert project.run("predict", str(tmp_path / "more" / photos), "--model", str(weights)).returncode == 0
+    assert sorted(path.name for path in (project.folder / "predictions").iterdir()) == ["detections.json", "photo 1.jpg"]
+
+
 def test_names_in_another_script_leave_the_terminal_alone(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,9 +96,9 @@ class Bar:
         yield advance
 
 
-def run(data: Path, base: Path, out: Path, progress: Any = None, **params: Any) -> dict[str, Any]:
+def run(data: Path, base: Path, out: Path, progress: Any = None, warn: Any = pytest.fail, **params: Any) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    context = Context(base=base, cache=base / "cache", device="cpu", progress=progress or Bar())
+    context = Context(base=base, cache=base / "cache", device="cpu", progress=progress or Bar(), warn=warn)
     return train.STAGE.run({"augment": data}, train.TrainParams(model="start.pt", **(TINY | params)), out, context)
 
 
@@ -128,6 +128,7 @@ def test_artifact_and_summary(trained: tuple[Path, dict[str, Any], Bar], base: P
     assert summary["boxes"] == {"train": 16, "val": 8}
     assert summary["weights"]["sha256"] == weights.resolve("start.pt", base / "cache", base).sha256
     assert summary["epochs"] == 3
+    assert summary["earlier_s"] == 0
     assert 1 <= summary["best_epoch"] <= 3
     assert (bar.done, bar.total) == (6, 6)
     assert bar.info["epoch"] == "3/3"
@@ -229,6 +230,7 @@ def test_killed_after_the_end_of_training(data: Path, base: Path, tmp_path: Path
     assert not (tmp_path / train_scratch()).exists()
     assert run(data, base, tmp_path, epochs=1) == amid
     assert amid["epochs"] == 1
+    assert amid["earlier_s"] == amid["train_s"] > 0
     assert (tmp_path / "train.log").read_text(encoding="utf-8").count("Starting training for") == 1
     assert (tmp_path / "weights" / "best.pt").read_bytes() == before
 
@@ -261,8 +263,14 @@ def test_interrupt_comes_through_and_the_run_goes_on(data: Path, base: Path, tmp
     with pytest.raises(KeyboardInterrupt):
         run(data, base, tmp_path, impatient)
     bar = Bar()
-    assert run(data, base, tmp_path, bar)["epochs"] == 3
+    said: list[str] = []
+    summary = run(data, base, tmp_path, bar, warn=said.append)
+    assert summary["epochs"] == 3
     assert (bar.done, bar.total) == (6, 6)
+    assert said == ["training was stopped before and goes on after epoch 1 of 3."]
+    times = [row["time"] for row in results(tmp_path)]
+    assert summary["earlier_s"] == round(times[0], 1)
+    assert summary["train_s"] == round(times[-1], 1) > summary["earlier_s"]
 
 
 def test_diverging_is_an_error(data: Path, base: Path, tmp_path: Path) -> None:
@@ -276,6 +284,24 @@ def test_empty_split_is_an_error(data: Path, base: Path, tmp_path: Path) -> None
     Dataset(whole.class_names, pictures, whole.boxes).save(tmp_path / "data")
     with pytest.raises(DataError, match="'val'"):
         run(tmp_path / "data", base, tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that no disk has room for")
+def test_a_full_disk_is_named_and_what_is_there_can_go_on(data: Path, base: Path, tmp_path: Path) -> None:
+    @contextmanager
+    def full_at_the_second_epoch(label: str, total: int) -> Iterator[Any]:
+        def advance(n: int = 1, **info: object) -> None:
+            weights = tmp_path / train_scratch() / "run" / "weights"
+            if info.get("epoch") == "2/3" and not (weights / "last.part").exists():
+                (weights / "last.part").symlink_to("/dev/full")
+
+        yield advance
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        run(data, base, tmp_path, full_at_the_second_epoch)
+    assert Path(caught.value.filename).is_relative_to(tmp_path)
+    assert not (tmp_path / train_scratch() / "run" / "weights" / "last.part").is_symlink(), "it would fill the disk for others"
+    assert run(data, base, tmp_path, warn=lambda text: None)["epochs"] == 3
 
 
 SCRIPT = """
@@ -300,7 +326,7 @@ def test_kill_and_resume(data: Path, base: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL) if os.name == "posix" else process.kill()
     process.wait()
     before = results(out / train_scratch() / "run")
-    summary = run(data, base, out, bar := Bar(), epochs=4)
+    summary = run(data, base, out, bar := Bar(), warn=lambda text: None, epochs=4)
     assert summary["epochs"] == 4
     assert [row["epoch"] for row in results(out)] == [1, 2, 3, 4]
     assert without_time(results(out))[:2] == without_time(before)[:2]
@@ -333,7 +359,7 @@ def test_torn_checkpoint_falls_back_to_the_one_before(data: Path, base: Path, tm
     torn = last.read_bytes()[:100_000]
     last.unlink()
     last.write_bytes(torn)
-    assert run(data, base, tmp_path)["epochs"] == 3
+    assert run(data, base, tmp_path, warn=lambda text: None)["epochs"] == 3
     assert [row["epoch"] for row in results(tmp_path)] == [1, 2, 3]
     assert "Resuming training" in (tmp_path / "train.log").read_text(encoding="utf-8")
     assert "from epoch 2 " in (tmp_path / "train.log").read_text(encoding="utf-8")

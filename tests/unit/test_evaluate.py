@@ -22,13 +22,13 @@ from pipeline.errors import DataError
 from pipeline.metrics import coco
 from pipeline.metrics.prediction import predict
 from pipeline.stage import Context
-from pipeline.stages.evaluate import STAGE, Params, measure, run
+from pipeline.stages.evaluate import STAGE, Params, _measurable, measure, run
 from tests import tiny_model
 from tests.detecting import _found, make_dataset
 
 ARTIFACT = ("metrics.json", "per_class.csv", "per_image.csv", "pr_curve.png", "f1_curve.png", "confusion_matrix.png")
 SUMMARY = {"map50_95", "map50", "map75", "map_small", "map_medium", "map_large", "precision", "recall", "f1", "confidence"}
-SUMMARY |= {"ci95", "images", "boxes", "split", "ultralytics"}
+SUMMARY |= {"ci95", "images", "groups", "boxes", "box_sizes", "split", "ultralytics"}
 
 
 class Recalling:
@@ -185,27 +185,65 @@ def test_few_sources_are_pointed_out(tmp_path: Path) -> None:
     context = Context(warn=warnings.append)
     filmed = Dataset(dataset.class_names, frames, dataset.boxes)
     measure(Recalling(dataset.class_names, answers), filmed, tmp_path, Params(bootstrap=20), tmp_path / "out", context, None)
-    assert ["from only 3 sources" in text for text in warnings] == [True]
+    assert warnings == [
+        "measured on 24 test images from 3 sources only: the intervals hold for more images of these, not for others."
+    ]
 
 
-def saved(folder: Path, dataset: Dataset, split: str) -> Path:
-    Dataset(dataset.class_names, dataset.images.assign(split=split), dataset.boxes).save(folder)
-    return folder
+def test_one_image_has_no_interval(tmp_path: Path) -> None:
+    dataset, answers = case(tmp_path)
+    chosen = int(dataset.boxes["image"].iloc[0])
+    single = dataset.select(np.arange(24) == chosen)
+    warnings: list[str] = []
+    context = Context(warn=warnings.append)
+    recalling = Recalling(dataset.class_names, answers)
+    summary = measure(recalling, single, tmp_path, Params(bootstrap=20), tmp_path / "out", context, None)
+    assert summary["ci95"] is None
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["ci95"] is None
+    assert STAGE.headline(summary).endswith("[–] on 1 test image")
+    assert warnings == ["measured on 1 test image from 1 source only: too little to tell how far the figures would swing."]
 
 
-def test_an_empty_split_names_the_remedies(tmp_path: Path) -> None:
+def test_figures_of_small_boxes_say_how_many_they_rest_on(tmp_path: Path) -> None:
+    dataset, answers = case(tmp_path)
+    summary = measure(
+        Recalling(dataset.class_names, answers), dataset, tmp_path, Params(bootstrap=0), tmp_path / "out", Context(), None
+    )
+    edges = dataset.boxes[EDGES].to_numpy()
+    area = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
+    assert summary["box_sizes"]["small"] == (area <= 32**2).sum()
+    for size, count in summary["box_sizes"].items():
+        assert (summary[f"map_{size}"] is None) == (count == 0)
+
+
+def parted(data: Dataset, *sides: str) -> Dataset:
+    """The data set with its images on these sides, in turn."""
+    turns = [sides[n % len(sides)] for n in range(len(data.images))]
+    return Dataset(data.class_names, data.images.assign(split=turns), data.boxes)
+
+
+@pytest.mark.parametrize("missing", ["images", "boxes"])
+def test_val_is_measured_on_where_test_has_nothing_to_measure_by(missing: str, tmp_path: Path) -> None:
     dataset, _ = case(tmp_path)
-    inputs = {"split": saved(tmp_path, dataset, "val"), "train": tmp_path / "train"}
-    with pytest.raises(DataError, match=r"evaluate\.split: no image is in the 'test' split") as refused:
-        run(inputs, Params(), tmp_path / "out", Context())
-    assert refused.value.hint == "Give split.fractions.test a larger share, or set evaluate.split: val."
+    if missing == "boxes":
+        tested = np.arange(24) % 2 == 1
+        dataset = Dataset(dataset.class_names, dataset.images, dataset.boxes[~tested[dataset.boxes["image"].to_numpy()]])
+    whole = parted(dataset, "val", "test" if missing == "boxes" else "train")
+    warnings: list[str] = []
+    part, split = _measurable(whole, "test", Context(warn=warnings.append))
+    assert split == "val"
+    assert set(part.images["split"]) == {"val"}
+    (said,) = warnings
+    assert said == f"test has no {missing}, so val is measured on: val chose the best epoch, hence these figures are too good."
 
 
-def test_a_split_without_boxes_is_refused(tmp_path: Path) -> None:
+def test_without_a_box_anywhere_there_is_nothing_to_measure(tmp_path: Path) -> None:
     dataset, _ = case(tmp_path)
-    bare = Dataset(dataset.class_names, dataset.images, dataset.boxes[:0])
-    with pytest.raises(DataError, match="the 24 images of the 'test' split have no boxes"):
-        run({"split": saved(tmp_path, bare, "test"), "train": tmp_path}, Params(), tmp_path / "out", Context())
+    bare = Dataset(dataset.class_names, dataset.images.assign(split="test"), dataset.boxes[:0])
+    bare.save(tmp_path)
+    with pytest.raises(DataError, match=r"evaluate\.split: no image of test or val has a box") as refused:
+        run({"split": tmp_path, "train": tmp_path}, Params(), tmp_path / "out", Context())
+    assert "Label more images" in refused.value.hint
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +307,17 @@ def test_a_real_network_with_ultralytics_beside_it(
     assert before == {path: path.read_bytes() for path in real["split"].rglob("*") if path.is_file()}
     assert not list((tmp_path / "elsewhere").iterdir())
     assert not list(real["cache"].glob("validate-*"))
+
+
+def test_a_data_set_without_test_images_is_measured_on_val_under_its_name(real: dict[str, Path], tmp_path: Path) -> None:
+    whole = Dataset.load(real["split"])
+    Dataset(whole.class_names, whole.images.assign(split="val"), whole.boxes).save(tmp_path / "split")
+    (tmp_path / "split" / "images").symlink_to(real["split"] / "images", target_is_directory=True)
+    inputs = {"train": real["train"], "split": tmp_path / "split"}
+    context = Context(device="cpu", cache=real["cache"])
+    summary = run(inputs, Params(bootstrap=0, ultralytics=False), tmp_path / "out", context)
+    assert summary["split"] == json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["split"] == "val"
+    assert STAGE.headline(summary).endswith("on 10 val images")
 
 
 def test_what_ultralytics_would_leave_out_costs_only_its_own_figures(real: dict[str, Path], tmp_path: Path) -> None:

@@ -123,18 +123,27 @@ def test_a_perfect_model_has_no_spread() -> None:
     assert found.map50_95 == pytest.approx((1, 1))
 
 
-def test_boxes_in_one_image_only() -> None:
-    """Many resamples hold no box at all and have no mAP."""
-    images = [{"path": f"{n}.jpg", "width": 100, "height": 100} for n in range(4)]
-    dataset = Dataset.from_rows(["a"], images, [(2, 0, 10, 10, 50, 50)])
-    nothing = Detections.make([], [], [])
-    detections = [nothing, nothing, Detections.make([[10, 10, 50, 50]], [0.9], [0]), nothing]
-    found = bootstrap.intervals(Matches.of(dataset, detections), dataset.images["group_id"], 50, seed=0)
-    assert found.map50 == pytest.approx((1, 1))
+def found_in(labelled: list[int], images: int = 4, group_ids: list[str] | None = None) -> bootstrap.Intervals | None:
+    """The intervals where some images have one box each, which is found."""
+    rows = [{"path": f"{n}.jpg", "width": 100, "height": 100} for n in range(images)]
+    dataset = Dataset.from_rows(["a"], rows, [(n, 0, 10, 10, 50, 50) for n in labelled])
+    one, nothing = Detections.make([[10, 10, 50, 50]], [0.9], [0]), Detections.make([], [], [])
+    matches = Matches.of(dataset, [one if n in labelled else nothing for n in range(images)])
+    return bootstrap.intervals(matches, pd.Series(group_ids or [str(n) for n in range(images)]), 50, seed=0)
 
-    few = [bootstrap.intervals(Matches.of(dataset, detections), dataset.images["group_id"], 1, seed) for seed in range(20)]
-    assert None in few, "the one resample may hold none"
-    assert any(few)
+
+def test_one_image_or_one_group_has_no_interval() -> None:
+    assert found_in([0], images=1) is None
+    assert found_in([2], images=4) is None, "the other images have no boxes to differ by"
+    assert found_in([0, 1, 2, 3], group_ids=["video"] * 4) is None
+    assert found_in([0, 1], group_ids=["video", "video", "a", "b"]) is None
+    assert found_in([0, 1], group_ids=["video", "other", "a", "b"]) is not None
+
+
+def test_resamples_without_a_box_do_not_count() -> None:
+    found = found_in([0, 1], images=12)
+    assert found
+    assert found.map50 == pytest.approx((1, 1))
 
 
 def test_the_correction_moves_a_shifted_distribution_back() -> None:

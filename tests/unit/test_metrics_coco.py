@@ -9,6 +9,7 @@ from pipeline.dataset import Dataset
 from pipeline.detections import Detections
 from pipeline.errors import DataError
 from pipeline.metrics import coco
+from pipeline.metrics.matching import Labels
 
 SMALL, MEDIUM, LARGE = (0, 0, 20, 20), (100, 100, 150, 150), (200, 100, 320, 280)
 
@@ -117,3 +118,13 @@ def test_a_mapping_merges_and_leaves_out() -> None:
         coco.match_classes(("dog",), truth, {"dog": "pet", "bird": "pet"})
     with pytest.raises(DataError, match=r"'pet' \(with boxes\)"):
         coco.match_classes(("dog",), truth, {"dog": "robot"})
+
+
+def test_box_sizes_are_counted_as_coco_does() -> None:
+    """Small, medium and large by their area; one at a limit counts on both sides of it, as in pycocotools."""
+    truth = dataset(*((0, 0, 0, 0, side, side) for side in (4, 32, 33, 95, 96, 200)), images=1)
+    assert coco.box_sizes(Labels.of(truth)) == {"small": 2, "medium": 4, "large": 2}
+    for side in (32, 33, 95, 96):
+        one = dataset((0, 0, 0, 0, side, side), images=1)
+        result, counted = coco.evaluate(one, answers([])), coco.box_sizes(Labels.of(one))
+        assert {size: getattr(result, f"map_{size}") is not None for size in counted} == {k: n > 0 for k, n in counted.items()}

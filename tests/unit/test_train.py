@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +19,10 @@ from pipeline import images, yolo
 from pipeline.boxes import from_cxcywhn
 from pipeline.dataset import Dataset
 from pipeline.errors import DataError, MissingDependency, ParamsError, TrainingError
+from pipeline.metrics import pictures
 from pipeline.stage import Context
 from pipeline.stages import evaluate, export, train
-from pipeline.yolo import checkpoints, logs, scratch, training
+from pipeline.yolo import checkpoints, curves, logs, options, scratch, training
 from pipeline.yolo.options import TrainParams as Params
 
 
@@ -37,7 +41,20 @@ class TestParams:
     def test_misspelled_extra_names_the_nearest(self) -> None:
         with pytest.raises(ParamsError, match=r"train\.extra\.copy_past:") as caught:
             Params(extra={"copy_past": 0.5})
-        assert caught.value.hint == "Did you mean 'copy_paste'?"
+        assert caught.value.hint == "Did you mean train.extra.copy_paste or train.extra.copy_paste_mode?"
+
+    def test_an_extra_that_is_like_none_is_no_reason_to_list_them_all(self) -> None:
+        with pytest.raises(ParamsError, match="no such argument") as caught:
+            Params(extra={"foo": 1})
+        assert caught.value.hint == f"{options.ARGUMENTS_URL} lists its arguments for training."
+
+    @pytest.mark.parametrize(("wrong", "key"), [("epoch", "train.epochs"), ("mosiac", "train.mosaic"), ("mixupp", "train.mixup")])
+    def test_a_misspelled_key_of_train_is_told_where_it_may_stand(self, wrong: str, key: str) -> None:
+        with pytest.raises(ParamsError) as caught:
+            Params(extra={wrong: 1})
+        near = re.findall(r"train\.[\w.]+", caught.value.hint)
+        assert key in near
+        assert not {name.rpartition(".")[2] for name in near} & options._OURS, "what is refused is no help"
 
     @pytest.mark.parametrize(
         ("key", "message"), [("epochs", "set train.epochs"), ("device", "own business"), ("fraction", "own business")]
@@ -75,7 +92,8 @@ def data_set(folder: Path, names: tuple[str, ...], boxes: list[tuple[float, ...]
     for row in rows:
         if not (folder / "images" / str(row["path"])).exists():
             picture(folder / "images" / str(row["path"]))
-    return Dataset.from_rows(("a", "b"), rows, [(0, 1, 4.0, 3.0, 20.0, 15.0)] if boxes is None else boxes)
+    default = [(0, 1, 4.0, 3.0, 20.0, 15.0), (len(names), 0, 4.0, 3.0, 20.0, 15.0)]
+    return Dataset.from_rows(("a", "b"), rows, default if boxes is None else boxes)
 
 
 class TestScratch:
@@ -118,12 +136,12 @@ class TestScratch:
         np.testing.assert_array_equal(images.decode(rewritten), images.decode(source))
 
     def test_what_ultralytics_would_drop_is_named(self, tmp_path: Path) -> None:
-        boxes = [(0, 0, 4, 3, 20, 15), (0, 0, 4, 3, 20, 15), (0, 1, 5, 5, 5, 9), (1, 0, 30, 5, 60, 9)]
+        boxes = [(0, 0, 4, 3, 20, 15), (0, 0, 4, 3, 20, 15), (0, 1, 5, 5, 5, 9), (1, 0, 30, 5, 60, 9), (2, 0, 4, 3, 20, 15)]
         data = data_set(tmp_path / "data", ("a.jpg", "b.jpg"), boxes)
         with pytest.raises(TrainingError) as caught:
             scratch.build(data, tmp_path / "data", tmp_path / "scratch")
         found = "\n".join(caught.value.problems)
-        assert "a.jpg: 1 boxes are repeated" in found
+        assert "a.jpg: 1 repeated box" in found
         assert "a.jpg: a box has no area" in found
         assert "b.jpg: a box lies outside" in found
 
@@ -133,6 +151,33 @@ class TestScratch:
         with pytest.raises(DataError, match="'train'") as caught:
             scratch.build(data_set(tmp_path / "data", (), []), tmp_path / "data", tmp_path / "scratch")
         assert "split.fractions.train" in caught.value.hint
+        unlabelled = data_set(tmp_path / "data", ("a.jpg",), [(0, 0, 4, 3, 20, 15)])
+        with pytest.raises(DataError, match="No image of val has a box"):
+            scratch.build(unlabelled, tmp_path / "data", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best", "told"),
+    [(1, 1, "1 epoch: mAP50 0.500 on val"), (12, 7, "12 epochs, the best is 7: mAP50 0.500 on val")],
+)
+def test_the_headline_counts_in_words(epochs: int, best: int, told: str) -> None:
+    assert train.headline({"epochs": epochs, "best_epoch": best, "val_ultralytics": {"map50": 0.5}}) == told
+
+
+def test_a_single_epoch_is_drawn_at_its_number(tmp_path: Path) -> None:
+    row = {"epoch": 1.0, "train/box_loss": 2.0, "val/box_loss": 3.0, "metrics/mAP50(B)": 0.4}
+    shown: list[list[str]] = []
+
+    def look(figure: Any, path: Path) -> None:
+        figure.canvas.draw()
+        for axes in figure.axes:
+            low, high = axes.get_xlim()
+            shown.append([label.get_text() for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pictures, "save", look)
+        curves.draw([row], 1, tmp_path / "curves.png")
+    assert shown == [["1"]] * 3
 
 
 def test_the_recipe_knows_opencv_whichever_of_its_wheels_is_installed() -> None:
@@ -161,6 +206,7 @@ class TestExplained:
     )
     def test_too_little_memory_is_told_with_what_to_lower(self, error: Exception, tmp_path: Path) -> None:
         told = training._explained(error, self.job(tmp_path))
+        assert isinstance(told, TrainingError)
         assert told.message == "cuda:0 ran out of memory with train.batch 16 at train.imgsz 640."
         assert told.hint.startswith("Set train.batch to 8")
 
@@ -168,10 +214,28 @@ class TestExplained:
         said = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
         error = RuntimeError(said + "shared memory. Please try to raise your shared memory limit.")
         told = training._explained(error, self.job(tmp_path))
+        assert isinstance(told, TrainingError)
         assert "--shm-size" in told.hint
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, "No space left on device"),
+            RuntimeError("basic_ios::clear: No space left on device"),
+        ],
+    )
+    def test_a_full_disk_is_told_like_anywhere_else_with_its_folder(self, error: Exception, tmp_path: Path) -> None:
+        told = training._explained(error, self.job(tmp_path))
+        assert isinstance(told, OSError)
+        assert (told.errno, told.filename) == (errno.ENOSPC, str(tmp_path))
+
+    def test_a_checkpoint_that_cannot_be_written_on_a_disk_with_room_is_something_else(self, tmp_path: Path) -> None:
+        error = RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+        assert isinstance(training._explained(error, self.job(tmp_path)), TrainingError)
 
     def test_anything_else_points_to_the_log(self, tmp_path: Path) -> None:
         told = training._explained(KeyError("x"), self.job(tmp_path))
+        assert isinstance(told, TrainingError)
         assert told.message == "Ultralytics failed: KeyError: 'x'"
         assert "train.log" in told.hint
 
@@ -197,6 +261,14 @@ class TestLog:
                 logging.getLogger("ultralytics").info(line)
         assert (tmp_path / "train.log").read_text(encoding="utf-8").splitlines() == list(lines.values())
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that no disk has room for")
+    def test_a_full_disk_costs_lines_of_the_log_and_nothing_else(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        yolo.ultralytics(tmp_path / "cache")
+        capfd.readouterr()
+        with logs.logged(Path("/dev/full"), {}):
+            logging.getLogger("ultralytics").info("a line")
+        assert capfd.readouterr() == ("", "")
+
 
 class TestCheckpoints:
     @pytest.mark.parametrize("gone", ["results.csv", "weights/best.pt"])
@@ -210,20 +282,20 @@ class TestCheckpoints:
         (tmp_path / "results.csv").write_text("epoch,time\n1,1.0\n2,2.0\n3,3.0\n", encoding="utf-8")
         found = checkpoints.find(tmp_path, 3, 0)
         assert found is not None
-        assert (found.epochs_done, found.finished) == (3, True)
+        assert (found.epochs_done, found.seconds, found.finished) == (3, 3.0, True)
         (tmp_path / gone).unlink()
         assert checkpoints.find(tmp_path, 3, 0) is None
         assert not tmp_path.exists()
 
     def test_results_are_cut_to_whole_rows_of_finished_epochs(self, tmp_path: Path) -> None:
         (tmp_path / "results.csv").write_text("epoch,time,loss\n1,1.0,3\n2,2.0,2\n3,3.0,1\n4,4", encoding="utf-8")
-        checkpoints._cut_results(tmp_path / "results.csv", 2)
+        assert checkpoints._cut_results(tmp_path / "results.csv", 2) == 2.0
         assert (tmp_path / "results.csv").read_text(encoding="utf-8") == "epoch,time,loss\n1,1.0,3\n2,2.0,2\n"
 
     @pytest.mark.parametrize("torn", ["", "epoch,time\n1,1.0\n", "epoch,time\n1,1.0\n\0\0\0\0", "epoch,time\n1,1.0\n2"])
     def test_results_that_lost_an_epoch_are_no_state_to_go_on_from(self, torn: str, tmp_path: Path) -> None:
         (tmp_path / "results.csv").write_text(torn, encoding="utf-8")
-        assert not checkpoints._cut_results(tmp_path / "results.csv", 2)
+        assert checkpoints._cut_results(tmp_path / "results.csv", 2) is None
         assert (tmp_path / "results.csv").read_text(encoding="utf-8") == torn
 
     def test_publish_keeps_the_one_before(self, tmp_path: Path) -> None:
