@@ -6,39 +6,35 @@ Nothing heavy is imported here: `run` with nothing to do must end in a fraction 
 from __future__ import annotations
 
 import argparse
-import errno
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from itertools import pairwise, takewhile
 from pathlib import Path
 
-from pipeline import __version__, commands, health_commands, version_commands
+from pipeline import (
+    __version__,
+    commands,
+    disk_errors,
+    health_commands,
+    plugins,
+    runner,
+    upkeep_commands,
+    version_commands,
+)
 from pipeline.commands import Options
 from pipeline.console import Console
-from pipeline.errors import ArtifactError, PipelineError, UsageError, did_you_mean
-
-_DISK = {
-    errno.ENOSPC: (
-        "the disk is full",
-        "Free some space (`python -m pipeline gc` lists what is not needed), then run the same command.",
-    ),
-    errno.EROFS: ("the file system is read-only", "Choose another --workspace, or make it writable."),
-    errno.EACCES: ("permission denied", "Check who owns the folder, or choose another --workspace."),
-    errno.EPERM: ("not permitted", "Check who owns the folder, or choose another --workspace."),
-    errno.EDQUOT if hasattr(errno, "EDQUOT") else -1: (
-        "the disk quota is used up",
-        "Free some space, then run the same command.",
-    ),
-}
+from pipeline.errors import PipelineError, UsageError, did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (see errors.py)."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(as_json="--json" in argv, quiet="--quiet" in argv)
+    options = Options()
     try:
-        options = _parse(argv)
+        _parse(argv, options)
         command: Callable[[Options, Console], int] = options.command
         return command(options, console)
     except PipelineError as error:
@@ -47,18 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\ninterrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno in _DISK:
-            what, hint = _DISK[error.errno]
-            return _fail(
-                ArtifactError(f"{error.filename}: {what}." if error.filename else f"{what[0].upper()}{what[1:]}.", hint), console
-            )
-        return _bug()
+        workspace = (getattr(options, "workspace", None) or Path.cwd()).resolve()
+        targets = [getattr(options, name, None) for name in ("out", "target", "pictures")]
+        explained = disk_errors.explain(error, workspace, [target for target in targets if target is not None])
+        return _fail(explained, console) if explained else _bug()
     except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         return _bug()
 
 
 def _fail(error: PipelineError, console: Console) -> int:
-    print(console.style("error: ", "red", "bold") + str(error), file=sys.stderr, flush=True)
+    console.error(str(error))
     if console.as_json:
         document = {"message": error.message, "hint": error.hint, "problems": error.problems, "exit_code": error.exit_code}
         console.json({"error": document})
@@ -71,45 +65,68 @@ def _bug() -> int:
     return 1
 
 
-_WITH_VALUE = frozenset(
-    {"--params", "--workspace", "--set", "--force", "--model", "--out", "--confidence", "--device", "--to", "--from", "--images"}
-    | {"--ignore", "--pictures", "--format", "--detections"}
-)
-"""Options whose next word is their value, whatever it looks like."""
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(message, f"See `{self.prog} --help`.")
 
+    def options(self, with_value: bool = False) -> set[str]:
+        """The options there are, or those whose next word is their value, whatever it looks like."""
+        return {text for action in self._actions if action.nargs != 0 or not with_value for text in action.option_strings}
 
-def _parse(argv: list[str]) -> Options:
-    parser, names = _build_parser()
+
+def _parse(argv: list[str], options: Options) -> None:
+    parser, commands_ = _build_parser()
     first = next((word for word in argv if not word.startswith("-")), None)
-    if argv and argv[0].startswith("-") and any(word in names for word in argv):
+    if argv and argv[0].startswith("-") and any(word in commands_ for word in argv):
         raise UsageError(f"The command comes first, then '{argv[0]}'.", "For example: python -m pipeline run all --quiet")
-    if first is not None and first not in names:
-        raise UsageError(f"Unknown command '{first}'.", did_you_mean(first, names))
-    words, settings = _bare_settings(argv)
-    options = parser.parse_args(words, namespace=Options())
+    if first is not None and first not in commands_:
+        raise UsageError(f"Unknown command '{first}'.", did_you_mean(first, commands_))
+    with_value = set().union(*(command.options(with_value=True) for command in commands_.values()))
+    words, settings = _bare_settings(argv, with_value)
+    if first == "run":
+        _refuse_torn(argv, settings)
+    _, unknown = parser.parse_known_args(words, namespace=options)
+    if unknown and first is not None:
+        raise _unknown(unknown[0], first, commands_[first])
     if not hasattr(options, "command"):
         parser.print_help()
         raise SystemExit(2)
     options.overrides = [*options.overrides, *settings]
-    return options
 
 
-def _bare_settings(argv: list[str]) -> tuple[list[str], list[str]]:
+def _unknown(word: str, name: str, command: _Parser) -> UsageError:
+    if not word.startswith("-"):
+        return UsageError(f"`{name}` does not take '{word}'.", f"See `{command.prog} --help`.")
+    near = did_you_mean(word, command.options())
+    return UsageError(f"`{name}` has no option '{word}'.", near if near.startswith("Did") else f"See `{command.prog} --help`.")
+
+
+def _bare_settings(argv: list[str], with_value: Set[str]) -> tuple[list[str], list[str]]:
     """Split off the bare `section.key=value` words, which may stand anywhere, from everything else."""
     words: list[str] = []
     settings: list[str] = []
     for before, word in zip(["", *argv], argv, strict=False):
-        bare = re.fullmatch(r"[A-Za-z_][\w.]*=.*", word, re.DOTALL) and before not in _WITH_VALUE
+        bare = re.fullmatch(r"[A-Za-z_][\w.]*=.*", word, re.DOTALL) and before not in with_value
         (settings if bare else words).append(word)
     return words, settings
 
 
-def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
+def _refuse_torn(argv: list[str], settings: list[str]) -> None:
+    """A value with a blank that was not quoted comes in pieces, and the second would be taken for a stage."""
+    stages = ["all", *plugins.names(runner.STAGES_PACKAGE)]
+    for setting, word in pairwise(argv):
+        if setting not in settings or word in settings or word.startswith("-"):
+            continue
+        strange = [name for name in word.split("..") if name and name not in stages]
+        if strange and did_you_mean(strange[0], stages).startswith("Known"):
+            rest = takewhile(lambda other: not other.startswith("-"), argv[argv.index(setting) :])
+            raise UsageError(
+                f"'{word}' is no stage; it seems to belong to '{setting}'.",
+                f'Put quotes around a value with blanks: "{" ".join(rest)}"',
+            )
+
+
+def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--params", type=Path, metavar="FILE", help="the params file (default: params.yaml)")
     common.add_argument("--workspace", type=Path, metavar="DIR", help="where datasets/ and runs/ live (default: here)")
@@ -122,10 +139,12 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    found: dict[str, _Parser] = {}
 
-    def add(name: str, function: Callable[[Options, Console], int], text: str) -> argparse.ArgumentParser:
+    def add(name: str, function: Callable[[Options, Console], int], text: str) -> _Parser:
         sub = subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         sub.set_defaults(command=function)
+        found[name] = sub
         return sub
 
     run = add("run", commands.run, "run stages; what is up to date is reused")
@@ -142,13 +161,16 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     diff = add("diff", version_commands.diff, "params, inputs, counts and metrics of two versions side by side")
     diff.add_argument("first", metavar="STAGE@v2")
     diff.add_argument("second", metavar="STAGE@v3")
-    verify = add("verify", version_commands.verify, "check versions against the hashes in their manifests")
+    verify = add("verify", upkeep_commands.verify, "check versions against the hashes in their manifests")
     verify.add_argument("version", nargs="?", metavar="STAGE[@vN]")
-    gc = add("gc", version_commands.gc, "list versions that nothing needs any more, and delete them if you agree")
+    gc = add("gc", upkeep_commands.gc, "list versions that nothing needs any more, and delete them if you agree")
     gc.add_argument("--yes", action="store_true", help="do not ask")
-    tag = add("tag", version_commands.tag, "name a version, which also protects it from gc")
-    tag.add_argument("version", metavar="STAGE@vN")
-    tag.add_argument("name", metavar="NAME")
+    gc.add_argument("--damaged", action="store_true", help="those that verify found damaged instead")
+    tag = add("tag", version_commands.tag, "name a version, which also protects it from gc; without arguments: list the tags")
+    tag.add_argument("version", nargs="?", metavar="STAGE@vN")
+    tag.add_argument("name", nargs="?", metavar="NAME")
+    tag.add_argument("--list", action="store_true", dest="list_tags", help="list the tags")
+    tag.add_argument("--remove", metavar="STAGE@NAME", help="take a tag away; the version stays")
     predict = add("predict", commands.predict, "try the model on photos: pictures with boxes, and JSON")
     predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="images, or folders of images")
     predict.add_argument("--model", metavar="MODEL", help="train@vN (default: the latest), or a .pt, .onnx or .tflite file")
@@ -156,7 +178,7 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "--confidence",
         type=float,
         help="0 to 1; default: the threshold that the newest evaluate of this model used (its best mean F1, or "
-        "evaluate.confidence); for a file, or without one, 0.25",
+        "evaluate.confidence); without one, or for a model from elsewhere, 0.25",
     )
     predict.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     predict.add_argument("--device", default="auto", help="auto, cpu, mps, cuda")
@@ -170,19 +192,15 @@ def _build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     convert.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not with the labels")
     convert.add_argument("--no-images", action="store_true", help="labels alone, by the sizes that they declare")
     check = add("check", health_commands.check, "what is wrong with a data set: labels, images, leakage, drift")
-    check.add_argument(
-        "subject", nargs="?", metavar="PATH|STAGE@vN", help="default: the latest split, or what there is before it"
-    )
+    check.add_argument("subject", nargs="?", metavar="PATH|STAGE@vN", help="default: the latest split, or one before it")
     check.add_argument("--strict", action="store_true", help="exit code 3 when there is an error")
     check.add_argument("--fix", action="store_true", help="make a version of annotate without what can be mended by rule")
     check.add_argument("--ignore", action="append", default=[], metavar="CODE", help="leave out this finding")
     check.add_argument("--pictures", type=Path, metavar="DIR", help="a page with pictures of what was found")
     check.add_argument("--format", default="auto", metavar="FORMAT", help="of the labels in PATH; default: found by content")
     check.add_argument("--model", metavar="MODEL", help="train@vN or a model file: where does it disagree with the labels?")
-    check.add_argument(
-        "--detections", metavar="WHAT", help="evaluate@vN or a detections.parquet: the same without running a model"
-    )
+    check.add_argument("--detections", metavar="WHAT", help="evaluate@vN or a detections.parquet: the same without a model")
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
     init = add("init", commands.init, "make a new project with a commented params.yaml")
     init.add_argument("folder", type=Path, metavar="DIR")
-    return parser, list(subparsers.choices)
+    return parser, found

@@ -36,9 +36,12 @@ class Options(argparse.Namespace):
     version: Any
     first: str
     second: str
-    name: str
+    name: str | None
+    list_tags: bool
+    remove: str | None
     folder: Path
     yes: bool
+    damaged: bool
     source: Path
     target: Path
     to: str
@@ -67,10 +70,21 @@ class Project:
     store: Store
 
     @classmethod
-    def open(cls, options: Options) -> Project:
+    def open(cls, options: Options, console: Console | None = None) -> Project:
+        """Nothing is made yet: commands that only look need no right to write.
+
+        Args:
+            console: hears of damaged versions that are passed over.
+        """
         stages = runner.discover()
         workspace = (options.workspace or Path.cwd()).resolve()
-        return cls(stages, Store(workspace, {name: stage.root for name, stage in stages.items()}))
+        existing = next(folder for folder in (workspace, *workspace.parents) if folder.exists())
+        if not existing.is_dir():
+            raise UsageError(
+                f"The workspace {workspace} cannot be a folder: {existing} is a file.", "Choose another --workspace."
+            )
+        roots = {name: stage.root for name, stage in stages.items()}
+        return cls(stages, Store(workspace, roots, console.warn if console else None))
 
     def runner(self, options: Options, console: Console) -> Runner:
         loaded = params.load(options.params or Path(params.FILE_NAME), self.stages, options.overrides)
@@ -78,7 +92,7 @@ class Project:
 
 
 def run(options: Options, console: Console) -> int:
-    project = Project.open(options)
+    project = Project.open(options, console)
     selected = runner.select(options.words, project.stages)
     forced = runner.select(options.force, project.stages) if options.force else []
     # A stage that is forced is also meant to run.
@@ -131,7 +145,7 @@ def _step_json(step: Step) -> JSON:
 
 
 def status(options: Options, console: Console) -> int:
-    project = Project.open(options)
+    project = Project.open(options, console)
     plan = project.runner(options, console).plan(list(project.stages), tolerant=True)
     rows = []
     documents = []
@@ -143,17 +157,21 @@ def status(options: Options, console: Console) -> int:
             (step.stage, f"v{version.number}" if version else "-", state, version.manifest["headline"] if version else "")
         )
         documents.append({**_step_json(step), "latest": latest.number if latest else None})
+    at_work = project.store.holder()
+    unfinished = [] if at_work else project.store.abandoned_work()  # of a run that goes on nobody needs to be told what to do
     if console.as_json:
-        console.json({"stages": documents, "unfinished": [path.name for path in project.store.abandoned_work()]})
+        console.json({"stages": documents, "unfinished": [path.name for path in unfinished], "running": at_work})
         return 0
     console.table(("stage", "version", "state", "holds"), rows)
-    for path in project.store.abandoned_work():
+    if at_work:
+        console.say(f"  a run is at work: {at_work}", "dim")
+    for path in unfinished:
         console.say(f"  unfinished work: {path.name} (the same recipe goes on there; `gc` removes it)", "dim")
     return 0
 
 
-def find_model(store: Store, wanted: str | None) -> tuple[Path, Version | None]:
-    """The model file that `--model` names (the latest of train unless it does), and its version; None for a file of its own.
+def find_model(store: Store, wanted: str | None) -> Path:
+    """The model file that `--model` names: a file, or that of a version of train (the latest by default).
 
     Raises:
         DataError: there is no such file.
@@ -162,25 +180,26 @@ def find_model(store: Store, wanted: str | None) -> tuple[Path, Version | None]:
     if wanted is not None and (Path(wanted).is_file() or Path(wanted).suffix):
         if not Path(wanted).is_file():
             raise DataError(f"There is no file {wanted}.", "Give a model file, or train@vN.")
-        return Path(wanted), None
+        return Path(wanted)
     version = store.resolve(wanted or "train")
     if version.stage != "train":
         raise UsageError(f"{version.name} is no model.", "Give train@vN, or a file such as runs/export/v1/onnx/best.onnx.")
-    return version.path / "weights" / "best.pt", version
+    return version.path / "weights" / "best.pt"
 
 
 def predict(options: Options, console: Console) -> int:
     from pipeline import predicting
 
-    store = Project.open(options).store
+    store = Project.open(options, console).store
     confidence = options.confidence
     if confidence is not None and not 0 <= confidence <= 1:
         raise UsageError(f"--confidence {confidence:g}: a score lies between 0 and 1.")
-    model, version = find_model(store, options.model)
-    if version is not None and confidence is None:
-        confidence = predicting.recommended_confidence(store, version)
+    model = find_model(store, options.model)
+    if confidence is None:
+        confidence = predicting.recommended_confidence(store, model)
     threshold = predicting.DEFAULT_CONFIDENCE if confidence is None else confidence
     photos = predicting.find_photos(options.photos)
+    _make_folder(options.out, "--out")
     with console.progress("predict", len(photos)) as advance:
         results = predicting.predict(model, photos, threshold, options.out, options.device, store.cache, advance)
     for result in results:
@@ -246,14 +265,21 @@ def doctor(options: Options, console: Console) -> int:
     return 0
 
 
+def _make_folder(folder: Path, argument: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{folder} cannot be a folder: a file is in its place.", f"Choose another {argument}.") from error
+    except FileNotFoundError as error:  # as below /proc, or on a drive that is not there
+        raise UsageError(f"No folder can be made at {folder}.", f"Choose another {argument}.") from error
+
+
 def init(options: Options, console: Console) -> int:
     target = options.folder / params.FILE_NAME
     if target.exists():
         raise UsageError(f"{target} exists already.", "Choose another folder; yours is left as it is.")
-    try:
-        files.copy(TEMPLATE, target)
-    except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"{options.folder} is not a folder.", "Choose another name.") from error
+    _make_folder(options.folder, "DIR")
+    files.copy(TEMPLATE, target)
     ignore = options.folder / ".gitignore"
     if not ignore.exists():
         files.write_text(ignore, "/datasets/\n/runs/\n/.cache/\n.env\n")

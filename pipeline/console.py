@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TextIO
 
 from pipeline.runner import Outcome, Step
@@ -15,6 +16,8 @@ from pipeline.stage import Advance
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _QUIET_INTERVAL_S = 15.0
+_NARROWEST = 12
+"""Places that a column keeps on a narrow terminal; below that, lines wrap."""
 
 
 class Console:
@@ -27,7 +30,6 @@ class Console:
         self.as_json = as_json
         self._quiet = quiet
         self._stream: TextIO = sys.stderr if as_json else sys.stdout
-        self._color = self._stream.isatty() and "NO_COLOR" not in os.environ
         self._position = (0, 0)
         for stream in (sys.stdout, sys.stderr):
             # Windows consoles and pipes may not know our characters; a missing glyph must not end a run.
@@ -35,9 +37,7 @@ class Console:
                 stream.reconfigure(errors="replace")
 
     def style(self, text: str, *styles: str) -> str:
-        if not self._color or not styles:
-            return text
-        return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
+        return _styled(text, styles, self._stream)
 
     def say(self, text: str = "", *styles: str) -> None:
         if not self._quiet:
@@ -48,12 +48,23 @@ class Console:
         _print(json.dumps(document, indent=1, default=str), sys.stdout)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Left-aligned columns; the header is dimmed."""
+        """Left-aligned columns below a dimmed header, if there is one.
+
+        On a terminal the widest columns are cut until a row is a line; what goes into a file or another program stays whole.
+        """
         texts = [[str(cell) for cell in row] for row in rows]
-        widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
-        self.say("  " + "  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip(), "dim")
+        widths = [max(_cells(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
+        if self._stream.isatty():
+            room = _columns(self._stream) - 2 * len(widths)
+            while sum(widths) > room and max(widths) > _NARROWEST:
+                widths[widths.index(max(widths))] -= 1
+        if any(header):
+            self.say(_row(header, widths), "dim")
         for row in texts:
-            self.say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            self.say(_row(row, widths))
+
+    def error(self, text: str) -> None:
+        _print(_styled("error: ", ("red", "bold"), sys.stderr) + text, sys.stderr)
 
     # ---------------------------------------------------------------- Reporter
 
@@ -84,14 +95,14 @@ class Console:
         self._position = (self._position[0] + 1, self._position[1])
 
     def warn(self, text: str) -> None:
-        _print(self.style(f"warning: {text}", "yellow"), sys.stderr)
+        _print(_styled(f"warning: {text}", ("yellow",), sys.stderr), sys.stderr)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Advance]:
         """A bar with counts and time left; without a terminal a line now and then instead."""
         if self._quiet:
             yield lambda n=1, **info: None
-        elif self._stream.isatty():
+        elif _is_screen(self._stream):
             with _bar(label, total, self._stream) as advance:
                 yield advance
         else:
@@ -114,6 +125,48 @@ class Console:
 
     def _count(self) -> str:
         return self.style(f"[{self._position[0] + 1}/{self._position[1]}]", "dim")
+
+
+def _is_screen(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that can move its cursor and show colours; that of an editor often cannot."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _columns(stream: TextIO) -> int:
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def _styled(text: str, styles: Sequence[str], stream: TextIO) -> str:
+    if not styles or not _is_screen(stream) or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  " + "  ".join(_fitted(cell, width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _fitted(text: str, width: int) -> str:
+    """Cut or filled up to a width on the screen."""
+    if _cells(text) > width:
+        ends = accumulate(map(_cells, text))
+        text = "".join(letter for letter, end in zip(text, ends, strict=True) if end < width) + "…"
+    return text + " " * (width - _cells(text))
+
+
+def _cells(text: str) -> int:
+    """How wide a text is on the screen: Chinese characters and emoji take two places, accents that combine none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)
 
 
 def _print(text: str, stream: TextIO) -> None:

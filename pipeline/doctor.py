@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline import machine
 from pipeline.errors import how_to_install
+from pipeline.wording import plural
 
 NETWORK_TIMEOUT_S = 2.0
 LOW_DISK_BYTES = 5 * 10**9
@@ -38,7 +39,7 @@ def examine(workspace: Path, advance: Callable[[int], object]) -> list[Finding]:
 
 def _machine(workspace: Path) -> list[Finding]:
     about = machine.describe()
-    text = f"{about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB, {about['os']} ({about['architecture']})"
+    text = f"{about['cpu']}, {plural(about['cores'], 'core')}, {about['memory_gib']} GiB, {about['os']} ({about['architecture']})"
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     python = Finding("Python", "ok" if supported else "bad", about["python"], "" if supported else "Use Python 3.11 to 3.13.")
     return [Finding("machine", "ok", text), python]

@@ -57,8 +57,24 @@ def of_file(path: Path) -> str:
 
 def of_files(paths: Iterable[Path], advance: Callable[[int], object] | None = None) -> list[str]:
     """`of_file` for many, in order; hashing releases the interpreter lock, so threads use all cores."""
+    return _collected(paths, of_file, advance)
+
+
+def of_readable_files(paths: Iterable[Path], advance: Callable[[int], object] | None = None) -> list[str]:
+    """`of_files`, with "" for a file that cannot be read: on a failing disk one wants to know of all of them."""
+
+    def attempt(path: Path) -> str:
+        try:
+            return of_file(path)
+        except OSError:
+            return ""
+
+    return _collected(paths, attempt, advance)
+
+
+def _collected(paths: Iterable[Path], read: Callable[[Path], str], advance: Callable[[int], object] | None) -> list[str]:
     done: list[str] = []
-    with closing(_each_hash(paths)) as digests:
+    with closing(_each_hash(paths, read)) as digests:
         for digest in digests:
             done.append(digest)
             if advance:
@@ -66,13 +82,13 @@ def of_files(paths: Iterable[Path], advance: Callable[[int], object] | None = No
     return done
 
 
-def _each_hash(paths: Iterable[Path]) -> Generator[str, None, None]:
-    """`of_files` one by one; closing it drops what is not begun, so that Ctrl-C does not wait for the rest."""
+def _each_hash(paths: Iterable[Path], read: Callable[[Path], str]) -> Generator[str, None, None]:
+    """The hashes one by one; closing it drops what is not begun, so that Ctrl-C does not wait for the rest."""
     from concurrent.futures import ThreadPoolExecutor  # not needed where nothing is to be read
 
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        yield from pool.map(of_file, paths)
+        yield from pool.map(read, paths)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -246,7 +262,7 @@ class FolderIndex:
             return known[1]
         started = time.time_ns()
         with _bar(progress, 1) as advance:
-            digest = of_file(path)
+            digest = _of_source(path)
             advance(1)
         if _is_settled(row, started):
             files.write_text(self._path(path, ".file"), f"{state} {digest}\n")
@@ -278,7 +294,8 @@ class FolderIndex:
         safe = [row for row in rows if _is_settled(row, started)]
         saved = time.monotonic()
         try:
-            with _bar(progress, len(unknown)) as advance, closing(_each_hash(folder / row[0] for row in unknown)) as digests:
+            paths = (folder / row[0] for row in unknown)
+            with _bar(progress, len(unknown)) as advance, closing(_each_hash(paths, _of_source)) as digests:
                 for row, digest in zip(unknown, digests, strict=True):
                     known[row] = digest
                     advance(1)
@@ -299,14 +316,36 @@ class FolderIndex:
 
 def _tree(folder: Path) -> Tree:
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.", "Check the path (collect.source in params.yaml).")
+        raise DataError(f"There is no folder {_shown(folder)}.", "Check the path (collect.source in params.yaml).")
     try:
         tree = stat_tree(folder)
     except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error}.", "Check the permissions of its files and folders.") from error
+        where = _shown(Path(error.filename)) if isinstance(error.filename, str) else _shown(folder)
+        raise DataError(
+            f"{where} cannot be listed: {error.strerror}.", "Check the permissions of its files and folders."
+        ) from error
     if not tree.paths:
-        raise DataError(f"{folder} holds no files.", "Put images and labels there, or point collect.source elsewhere.")
+        raise DataError(f"{_shown(folder)} holds no files.", "Put images and labels there, or point collect.source elsewhere.")
     return tree
+
+
+def _of_source(path: Path) -> str:
+    """`of_file` for what a user gave.
+
+    Raises:
+        DataError: it cannot be read; the source is to blame, not the workspace.
+    """
+    try:
+        return of_file(path)
+    except OSError as error:
+        raise DataError(
+            f"{_shown(path)} cannot be read: {error.strerror or error}.", "Check who may read the files of collect.source."
+        ) from error
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would write it: without the `..` that come of a path relative to params.yaml."""
+    return path.resolve() if ".." in path.parts else path
 
 
 def _refuse_names(folder: Path, paths: Iterable[str]) -> None:

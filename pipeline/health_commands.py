@@ -40,7 +40,7 @@ def check(options: Options, console: Console) -> int:
 
     if options.model is not None and options.detections is not None:
         raise UsageError("--model and --detections exclude each other.", "Give the one whose boxes the labels are held against.")
-    project = Project.open(options)
+    project = Project.open(options, console)
     if options.fix:
         options.subject = _mended(options, project, console)
     settings = _Settings.read(options, project, console)
@@ -194,7 +194,7 @@ def _opinions(options: Options, store: Store, subject: Subject, context: Context
     from pipeline.health.model import HINT
     from pipeline.inference import Thresholds
 
-    model, _ = find_model(store, options.model)
+    model = find_model(store, options.model)
     load = runtimes.LoadOptions(thresholds=Thresholds(confidence=HINT), batch=BATCH, cache=context.cache)
     predictor = runtimes.for_file(model).load(model, context.device, load)
     return lambda looks: opinions.of_model(predictor, subject.dataset, subject.folder, looks, BATCH, context)

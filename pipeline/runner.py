@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from pipeline import fingerprint, machine, plugins
+from pipeline import fingerprint, machine, plugins, reasons
 from pipeline.errors import PipelineError, UsageError, did_you_mean
 from pipeline.params import Params
 from pipeline.stage import Advance, Context, Stage
@@ -185,19 +185,30 @@ class Runner:
         inputs = self._stages[name].inputs
         missing = [source for source in inputs if source not in renewed and source not in versions]
         if missing:
-            raise UsageError(f"{name} needs {missing[0]}, which has no version yet.", f"Run `python -m pipeline run ..{name}`.")
+            none = "which is damaged" if self._store.every(missing[0]) else "which has no version yet"
+            raise UsageError(f"{name} needs {missing[0]}, {none}.", f"Run `python -m pipeline run ..{name}`.")
         self._require_one_lineage(name, versions)
         recipe = self._recipe(name, versions)
         waiting = {source: renewed[source].next_number for source in inputs if source in renewed}
-        found = None if waiting or forced else self._store.find(name, fingerprint.of_value(recipe))
+        key = fingerprint.of_value(recipe)
+        found = None if waiting or forced else self._store.find(name, key)
         number = self._store.next_number(name)
         if found is not None:
             return Step(name, False, (), found, number)
+        why = ["forced"] if forced else self._why(name, recipe, key, waiting)
+        return Step(name, True, tuple(why), None, number)
+
+    def _why(self, name: str, recipe: JSON, key: str, waiting: Mapping[str, int]) -> list[str]:
+        """Why a stage has to run, as phrases."""
+        if same := [version for version in self._store.readable(name) if version.key == key]:
+            return [f"{same[-1].label} is damaged"]
         latest = self._store.latest(name)
-        reasons = _reasons(recipe, latest.manifest["recipe"], waiting) if latest else ["no version yet"]
-        return Step(
-            name, True, tuple(["forced"] if forced else reasons or ["the latest version is not of this recipe"]), None, number
-        )
+        # Of an unreadable version nobody can say what it was, but the newest was probably meant.
+        newest = self._store.every(name)[-1:]
+        lost = [f"{version.label} is damaged" for version in newest if version.fault or latest is None]
+        if latest is None:
+            return lost or ["no version yet"]
+        return [*lost, *reasons.why(recipe, latest.manifest["recipe"], waiting)] or ["the latest version is not of this recipe"]
 
     def _given(self, name: str, versions: Mapping[str, Version]) -> Version | None:
         """The version of a stage that was not selected but is read: the one that the params mean, else the latest."""
@@ -230,15 +241,21 @@ class Runner:
         """Run what is not up to date. Each stage that ends well is published at once, whatever happens to those after it."""
         forced = set(forced)
         plan = self.plan(selected, forced)
-        self._reporter.plan(plan.steps)
         if not any(step.run for step in plan.steps):
+            self._reporter.plan(plan.steps)
             return [Outcome(step.stage, step.version, True, 0.0) for step in plan.steps if step.version]
+        self._store.require_free()  # before a plan is shown that would not be carried out
+        self._reporter.plan(plan.steps)
         for step in plan.steps:
             preflight = self._stages[step.stage].preflight
             if step.run and preflight is not None:
-                preflight(self._params.stages[step.stage], self._context)
+                preflight(self._params.stages[step.stage], self._context_of(step.stage))
         with self._store.lock():
             return self._run_locked(plan, forced)
+
+    def _context_of(self, name: str) -> Context:
+        """The context, with warnings that say which stage speaks."""
+        return replace(self._context, warn=lambda text: self._reporter.warn(f"{name}: {text.removeprefix(f'{name}: ')}"))
 
     def _run_locked(self, plan: Plan, forced: set[str]) -> list[Outcome]:
         versions = dict(plan.above)
@@ -263,9 +280,11 @@ class Runner:
     def _run_stage(self, name: str, recipe: JSON, key: str, versions: Mapping[str, Version], forced: bool) -> Outcome:
         stage = self._stages[name]
         inputs = {source: versions[source] for source in stage.inputs}
-        history = self._previous(name, recipe)
-        previous = None if forced else history
-        context = replace(self._context, previous=previous.path if previous else None, history=history.path if history else None)
+        history = self._like(recipe, [version for version in self._store.readable(name) if self._store.has_its_tables(version)])
+        previous = None if forced else self._like(recipe, self._store.versions(name))
+        context = replace(
+            self._context_of(name), previous=previous.path if previous else None, history=history.path if history else None
+        )
         started = time.gmtime()
         clock = time.monotonic()
         work = self._store.work_folder(name, key)
@@ -280,13 +299,13 @@ class Runner:
             "headline": stage.headline(summary),
             "summary": summary,
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
-            "seconds": round(time.monotonic() - clock, 3),
+            "seconds": round(time.monotonic() - clock + summary.get("earlier_s", 0.0), 3),
             "machine": machine.describe(),
             "git_commit": machine.git_commit(self._params.base),
         }
         linked_from = [*inputs.values(), *([previous] if previous else [])]
         version = self._store.publish(name, work, manifest, linked_from)
-        return Outcome(name, version, False, time.monotonic() - clock)
+        return Outcome(name, version, False, version.manifest["seconds"])
 
     def _require_one_lineage(self, name: str, versions: Mapping[str, Version]) -> None:
         """Refuse inputs that descend from different versions of one stage: a model would be measured on images it has seen."""
@@ -312,24 +331,24 @@ class Runner:
         if version in self._lineages:
             return self._lineages[version]
         found = {version.stage: {version.digest}}
-        for twin in self._store.versions(version.stage):
+        for twin in self._store.readable(version.stage):
             if twin.digest != version.digest:
                 continue
             for stage, entry in twin.manifest["recipe"]["inputs"].items():
                 found.setdefault(stage, set()).add(entry["digest"].partition(" ")[0])
-                for above in self._store.versions(stage):
+                for above in self._store.readable(stage):
                     if above.number == entry["version"]:
                         for ancestor, digests in self._lineage(above).items():
                             found.setdefault(ancestor, set()).update(digests)
         self._lineages[version] = found
         return found
 
-    def _previous(self, name: str, recipe: JSON) -> Version | None:
-        """The newest version made by the same code, params and libraries, from whatever inputs."""
+    def _like(self, recipe: JSON, versions: Sequence[Version]) -> Version | None:
+        """The newest of `versions` made by the same code, params and libraries, from whatever inputs."""
         parts = ("stage_version", "params", "libraries")
-        for version in reversed(self._store.versions(name)):
+        for version in reversed(versions):
             old = version.manifest["recipe"]
-            if all(old[part] == recipe[part] for part in parts):
+            if all(old.get(part) == recipe[part] for part in parts):
                 return version
         return None
 
@@ -339,41 +358,3 @@ def _identity(version: Version | None, stage: Stage) -> str | None:
     if version is None:
         return None
     return f"{version.digest} {version.key}" if stage.reads_manifests else version.digest
-
-
-def _reasons(recipe: JSON, old: JSON, waiting: Mapping[str, int]) -> list[str]:
-    """Why a recipe is not the old one, as short phrases: `epochs 10 → 20`, `augment v3 → v4`.
-
-    Args:
-        waiting: inputs that will run first, with the number their new version will get.
-    """
-    phrases = []
-    for source, digest in recipe["inputs"].items():
-        before = old["inputs"].get(source)
-        if source in waiting:
-            phrases.append(f"{source} {'v' + str(before['version']) + ' → ' if before else ''}v{waiting[source]}")
-        elif before is None or before["digest"] != digest:
-            phrases.append(f"{source} changed" + (f" since v{before['version']}" if before else ""))
-    if recipe["stage_version"] != old["stage_version"]:
-        phrases.append("the stage's code changed")
-    phrases += differences(old["params"], recipe["params"])
-    phrases += [f"{name} changed" for name, value in recipe["external"].items() if old["external"].get(name) != value]
-    phrases += differences(old["libraries"], recipe["libraries"])
-    return phrases
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`key old → new` for every leaf in which two nested mappings differ."""
-    phrases = []
-    for key in dict.fromkeys([*old, *new]):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            phrases += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            phrases.append(f"{prefix}{key} {_short(before)} → {_short(after)}")
-    return phrases
-
-
-def _short(value: object) -> str:
-    text = "-" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -3,6 +3,9 @@
 A stage works in `<workspace>/<root>/.tmp/<stage>-<key>/`. Publishing hashes what it left, writes `checksums.b3` and
 `manifest.json`, and renames the folder to the next `v<N>`. A killed run leaves its work folder, which the same recipe takes up
 again; nothing under a `v<N>` name is ever unfinished. Published folders are read-only by convention, and `verify` checks them.
+
+Disks fail and people edit. A version whose manifest cannot be read, or that `verify` found changed (it leaves a note beside the
+versions), is damaged: it keeps its number and its folder, but counts as not there, so that the next run makes it anew.
 """
 
 from __future__ import annotations
@@ -12,70 +15,22 @@ import json
 import os
 import re
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, fingerprint
+from pipeline import files, fingerprint, locking
 from pipeline.errors import ArtifactError, UsageError, did_you_mean
+from pipeline.version import ADDED, CHECKSUMS, MANIFEST, REMEDY, SCHEMA, Version
+
+__all__ = ["CHECKSUMS", "MANIFEST", "SCHEMA", "Store", "Version"]
 
 JSON = dict[str, Any]
 
-MANIFEST = "manifest.json"
-CHECKSUMS = "checksums.b3"
-SCHEMA = 1
-
 _VERSION_NAME = re.compile(r"v([1-9][0-9]*)")
-
-
-@dataclass(frozen=True)
-class Version:
-    """One published folder."""
-
-    stage: str
-    number: int
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.stage}@v{self.number}"
-
-    @cached_property
-    def manifest(self) -> JSON:
-        """The manifest.
-
-        Raises:
-            ArtifactError: it is missing, damaged, or written by a newer release.
-        """
-        path = self.path / MANIFEST
-        try:
-            manifest: JSON = json.loads(path.read_text(encoding="utf-8"))
-            schema = manifest["schema"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} cannot be read: {error}", f"Delete {self.path} and run the stage again.") from error
-        if schema != SCHEMA:
-            raise ArtifactError(f"{path} has schema {schema}, this release reads {SCHEMA}.", "Use the release that wrote it.")
-        return manifest
-
-    @property
-    def key(self) -> str:
-        return str(self.manifest["key"])
-
-    @property
-    def digest(self) -> str:
-        return str(self.manifest["digest"])
-
-    def checksums(self) -> dict[str, str]:
-        """Relative path → BLAKE3 of every file as it was published."""
-        return parse_checksums_file(self.path / CHECKSUMS)
-
-
-def parse_checksums_file(path: Path) -> dict[str, str]:
-    return fingerprint.parse_checksums(path.read_text(encoding="utf-8"))
+_TAGS, _HIGHEST, _DAMAGED = "tags.json", "highest.json", "damaged.json"
+_NOTED_PROBLEMS = 20
 
 
 class Store:
@@ -84,12 +39,15 @@ class Store:
     Args:
         workspace: the folder that holds (or will hold) `datasets/` and `runs/`.
         roots: stage name → "datasets" or "runs".
+        warn: is told once of each damaged version that is passed over.
     """
 
-    def __init__(self, workspace: Path, roots: Mapping[str, str]) -> None:
+    def __init__(self, workspace: Path, roots: Mapping[str, str], warn: Callable[[str], object] | None = None) -> None:
         self.workspace = workspace
         self._roots = dict(roots)
+        self._warn = warn or (lambda text: None)
         self._known: dict[Path, Version] = {}  # so that each manifest is read once
+        self._told: set[Version] = set()
 
     @property
     def cache(self) -> Path:
@@ -100,68 +58,142 @@ class Store:
             raise UsageError(f"Unknown stage '{stage}'.", did_you_mean(stage, self._roots))
         return self.workspace / self._roots[stage] / stage
 
-    def versions(self, stage: str) -> list[Version]:
-        """All published versions, oldest first."""
+    def every(self, stage: str) -> list[Version]:
+        """All published versions, damaged ones too, oldest first."""
         folder = self.folder(stage)
         try:
             names = os.listdir(folder)
         except FileNotFoundError:
             return []
+        except NotADirectoryError:
+            raise ArtifactError(f"{folder} cannot be a folder: a file is in its place.", "Choose another --workspace.") from None
         numbers = sorted(int(match[1]) for match in map(_VERSION_NAME.fullmatch, names) if match)
         paths = {number: folder / f"v{number}" for number in numbers}
         return [self._known.setdefault(path, Version(stage, number, path)) for number, path in paths.items()]
 
+    def readable(self, stage: str) -> list[Version]:
+        """The versions that at least say how they were made, oldest first."""
+        return [version for version in self.every(stage) if not version.fault]
+
+    def newest_first(self, stage: str) -> Iterator[Version]:
+        """The versions that are not damaged as far as is known; a manifest is read when its turn comes."""
+        every = self.every(stage)
+        noted = self._noted(stage)
+        for version in reversed(every):
+            problems = [version.fault] if version.fault else noted.get(version.label, [])
+            if not problems:
+                yield version
+            elif version not in self._told:
+                self._told.add(version)
+                what = f"is damaged and counts as not there ({_in_short(problems)})"
+                self._warn(f"{version.name} {what}; `python -m pipeline gc --damaged` deletes it.")
+
+    def versions(self, stage: str) -> list[Version]:
+        """The versions that are not damaged as far as is known, oldest first."""
+        return list(self.newest_first(stage))[::-1]
+
     def latest(self, stage: str) -> Version | None:
-        versions = self.versions(stage)
-        return versions[-1] if versions else None
+        return next(self.newest_first(stage), None)
 
     def find(self, stage: str, key: str) -> Version | None:
         """The newest version made by this very recipe."""
-        return next((version for version in reversed(self.versions(stage)) if version.key == key), None)
+        return next((version for version in self.newest_first(stage) if version.key == key), None)
 
     def next_number(self, stage: str) -> int:
         """Numbers are never given twice, also when the newest version was deleted: records elsewhere may name it."""
-        highest = max((version.number for version in self.versions(stage)), default=0)
-        return 1 + max(highest, int(self._read(stage, "highest.json").get("number", 0)))
+        highest = max((version.number for version in self.every(stage)), default=0)
+        given = self._read(stage, _HIGHEST, "Delete it: numbers then go on from the highest that is there.").get("number", 0)
+        return 1 + max(highest, given if isinstance(given, int) else 0)
 
-    def resolve(self, reference: str) -> Version:
+    def resolve(self, reference: str, damaged: bool = False) -> Version:
         """A version by `STAGE` (its latest), `STAGE@vN`, `STAGE@latest` or `STAGE@TAG`.
 
+        Args:
+            damaged: whether one that is damaged will do.
+
         Raises:
-            UsageError: no such stage, version or tag.
+            UsageError: no such stage, version or tag. ArtifactError: the version is damaged.
         """
         stage, _, label = reference.partition("@")
-        versions = {f"v{version.number}": version for version in self.versions(stage)}
+        versions = {version.label: version for version in self.every(stage)}
         if not versions:
             raise UsageError(f"{stage} has no version yet.", f"Run `python -m pipeline run ..{stage}` first.")
         if label in ("", "latest"):
-            return list(versions.values())[-1]
+            latest = self.latest(stage)
+            if latest is None:
+                raise ArtifactError(
+                    f"Every version of {stage} is damaged.", f"`python -m pipeline run ..{stage}` makes one anew."
+                )
+            return latest
         label = self.tags(stage).get(label, label)
         if label not in versions:
             known = [*versions, *self.tags(stage)]
             raise UsageError(f"{stage} has no version or tag '{label}'.", did_you_mean(label, known))
+        if not damaged and (problems := self.damage(versions[label])):
+            raise ArtifactError(f"{versions[label].name} is damaged: {_in_short(problems)}.", REMEDY)
         return versions[label]
 
-    def tags(self, stage: str) -> dict[str, str]:
-        """Tag → version name ("v3")."""
-        return dict(self._read(stage, "tags.json"))
+    # ---------------------------------------------------------------- notes beside the versions
 
-    def tag(self, version: Version, name: str) -> None:
-        """Give a version a name that `gc` respects; the name moves when another version had it."""
+    def tags(self, stage: str) -> dict[str, str]:
+        """Tag → version label ("v3")."""
+        tags = self._read(stage, _TAGS, "Mend it or delete it: it holds the tags of this stage.")
+        return {name: label for name, label in tags.items() if isinstance(label, str) and _VERSION_NAME.fullmatch(label)}
+
+    def tag(self, version: Version, name: str) -> str:
+        """Give a version a name that `gc` respects; the label of the version that had it before, "" for none."""
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,63}", name) or name == "latest" or _VERSION_NAME.fullmatch(name):
             raise UsageError(
                 f"'{name}' cannot be a tag.", "A letter, then letters, digits, '.', '_' or '-'; not 'latest' or 'v3'."
             )
-        self._write(version.stage, "tags.json", {**self.tags(version.stage), name: f"v{version.number}"})
+        tags = self.tags(version.stage)
+        self._write(version.stage, _TAGS, {**tags, name: version.label})
+        return tags.get(name, "")
 
-    def _read(self, stage: str, name: str) -> JSON:
+    def tags_of(self, version: Version) -> list[str]:
+        return sorted(name for name, label in self.tags(version.stage).items() if label == version.label)
+
+    def untag(self, stage: str, name: str) -> str:
+        """Take a name away; the label of the version that had it."""
+        tags = self.tags(stage)
+        if name not in tags:
+            raise UsageError(f"{stage} has no tag '{name}'.", did_you_mean(name, tags) if tags else "It has none at all.")
+        label = tags.pop(name)
+        self._write(stage, _TAGS, tags)
+        return label
+
+    def damage(self, version: Version) -> list[str]:
+        """What is known to be wrong with a version, as sentences; what concerns single images comes last."""
+        return [version.fault] if version.fault else self._noted(version.stage).get(version.label, [])
+
+    def has_its_tables(self, version: Version) -> bool:
+        """Whether what a version decided can still be read, though some of its images may be damaged."""
+        return all(_concerns_an_image(problem) for problem in self.damage(version))
+
+    def note_damage(self, version: Version, problems: list[str]) -> None:
+        """Remember what `verify` found, or forget it where it found nothing. A file too many is no damage."""
+        noted = self._noted(version.stage)
+        damage = (problem for problem in problems if not problem.startswith(ADDED))
+        kept = sorted(damage, key=_concerns_an_image)[:_NOTED_PROBLEMS]
+        if noted.pop(version.label, []) != kept:
+            self._write(version.stage, _DAMAGED, {**noted, version.label: kept} if kept else noted)
+
+    def _noted(self, stage: str) -> dict[str, list[str]]:
+        try:
+            return {str(label): list(map(str, problems)) for label, problems in self._read(stage, _DAMAGED, "").items()}
+        except (ArtifactError, TypeError):
+            return {}  # it is made again by the next verify, and the damage itself has not gone away
+
+    def _read(self, stage: str, name: str, remedy: str) -> JSON:
         path = self.folder(stage) / name
         try:
-            content: JSON = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise ArtifactError(f"{path} is damaged: {error}", "Mend it or delete it.") from error
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{path} is damaged: {error}.", remedy) from error
+        if not isinstance(content, dict):
+            raise ArtifactError(f"{path} is damaged: it holds no mapping.", remedy)
         return content
 
     def _write(self, stage: str, name: str, content: JSON) -> None:
@@ -210,7 +242,7 @@ class Store:
         files.write_text(work / MANIFEST, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
         target = self.folder(stage) / f"v{number}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._write(stage, "highest.json", {"number": number})
+        self._write(stage, _HIGHEST, {"number": number})
         work.rename(target)
         return Version(stage, number, target)
 
@@ -229,32 +261,20 @@ class Store:
         hashes |= zip(unknown, fingerprint.of_files((work / path for path in unknown), advance), strict=True)
         return hashes
 
-    # ---------------------------------------------------------------- verify and delete
-
-    def verify(self, version: Version, advance: Callable[[int], object] | None = None) -> list[str]:
-        """Hash every file again; the differences to what was published, as sentences. Empty: the version is intact."""
-        expected = version.checksums() if (version.path / CHECKSUMS).exists() else None
-        if expected is None:
-            return [f"{CHECKSUMS} is missing"]
-        problems = []
-        if fingerprint.tree_digest(expected) != version.digest:
-            problems.append(f"{CHECKSUMS} does not match the digest in {MANIFEST}")
-        present = {Path(entry.path).relative_to(version.path).as_posix() for entry in files.walk(version.path)}
-        problems += [f"missing: {path}" for path in sorted(expected.keys() - present)]
-        problems += [f"not part of it: {path}" for path in sorted(present - expected.keys() - {MANIFEST, CHECKSUMS})]
-        common = sorted(expected.keys() & present)
-        actual = fingerprint.of_files((version.path / path for path in common), advance)
-        problems += [f"changed: {path}" for path, digest in zip(common, actual, strict=True) if digest != expected[path]]
-        return problems
+    # ---------------------------------------------------------------- delete
 
     def unneeded(self, current: set[tuple[str, int]]) -> list[Version]:
-        """Versions that nothing needs: not `current` (stage, number), not the latest, not tagged, and no input of one that is."""
-        every = {(version.stage, version.number): version for stage in self._roots for version in self.versions(stage)}
+        """Versions that nothing needs: not `current` (stage, number), not the latest, not tagged, and no input of one that is.
+
+        Damaged ones are not among them: somebody may want to put their files back.
+        """
+        every = {(version.stage, version.number): version for stage in self._roots for version in self.readable(stage)}
+        whole = {(version.stage, version.number) for stage in self._roots for version in self.versions(stage)}
         pending = [key for key in current if key in every]
         for stage in self._roots:
             latest = self.latest(stage)
             pending += [(stage, latest.number)] if latest else []
-            pending += [(stage, int(name[1:])) for name in self.tags(stage).values()]
+            pending += [(stage, int(label[1:])) for label in self.tags(stage).values()]
         needed: set[tuple[str, int]] = set()
         while pending:
             key = pending.pop()
@@ -263,43 +283,46 @@ class Store:
             needed.add(key)
             inputs = every[key].manifest["recipe"]["inputs"]
             pending += [(stage, entry["version"]) for stage, entry in inputs.items()]
-        return [version for key, version in sorted(every.items()) if key not in needed]
+        return [every[key] for key in sorted(whole - needed)]
+
+    def damaged(self) -> list[Version]:
+        """The versions of which damage is known."""
+        return [version for stage in self._roots for version in self.every(stage) if self.damage(version)]
 
     def delete(self, version: Version) -> None:
         """Remove a version: first out of sight by a rename, so that a kill leaves no half of it under its name."""
-        doomed = self.folder(version.stage).parent / ".tmp" / f"deleted-{version.stage}-v{version.number}-{os.getpid()}"
+        doomed = self.folder(version.stage).parent / ".tmp" / f"deleted-{version.stage}-{version.label}-{os.getpid()}"
         doomed.parent.mkdir(parents=True, exist_ok=True)
+        self._write(version.stage, _HIGHEST, {"number": self.next_number(version.stage) - 1})
         version.path.rename(doomed)
-        shutil.rmtree(doomed)
+        self.note_damage(version, [])
+        if doomed.is_dir() and not doomed.is_symlink():
+            shutil.rmtree(doomed)
+        else:
+            doomed.unlink()
 
     # ---------------------------------------------------------------- one writer at a time
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace for writing; the system releases it when the process dies, however it dies.
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the workspace for writing; raises ArtifactError when another process does."""
+        return locking.hold(self.workspace, self.cache)
 
-        Raises:
-            ArtifactError: another process holds it; says which.
-        """
-        from filelock import FileLock, Timeout
+    def holder(self) -> str:
+        """Who holds the workspace, "" when nobody does."""
+        return locking.holder(self.cache)
 
-        self.cache.mkdir(parents=True, exist_ok=True)
-        holder = self.cache / "lock-holder.json"
-        lock = FileLock(self.cache / "workspace.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ArtifactError(
-                f"The workspace {self.workspace} is in use by another run{_holder_text(holder)}.",
-                "Wait until it ends, or use another --workspace.",
-            ) from None
-        try:
-            about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S"), "command": " ".join(sys.argv[1:])}
-            files.write_text(holder, json.dumps(about))
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+    def require_free(self) -> None:
+        """Raises ArtifactError when another process holds the workspace."""
+        if who := self.holder():
+            raise locking.in_use(self.workspace, who)
+
+
+def _in_short(problems: Sequence[str]) -> str:
+    return problems[0] + (", among others" if len(problems) > 1 else "")
+
+
+def _concerns_an_image(problem: str) -> bool:
+    return ": images/" in problem
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:
@@ -310,18 +333,14 @@ def _known_hashes(versions: list[Version]) -> dict[tuple[int, int, int], str]:
     """The hashes of published files by what a hard link shares with them; not of files that were changed since or are gone."""
     known: dict[tuple[int, int, int], str] = {}
     for version in versions:
-        published_ns = (version.path / CHECKSUMS).stat().st_mtime_ns
-        for name, digest in version.checksums().items():
+        try:
+            published_ns = (version.path / CHECKSUMS).stat().st_mtime_ns
+            hashes = version.checksums()
+        except (FileNotFoundError, ArtifactError):
+            continue  # damaged, and nobody has verified it yet: its files are read like any others
+        for name, digest in hashes.items():
             with contextlib.suppress(FileNotFoundError):
                 stat = os.stat(version.path / name)
                 if stat.st_mtime_ns <= published_ns:
                     known[_identity(stat)] = digest
     return known
-
-
-def _holder_text(holder: Path) -> str:
-    try:
-        about = json.loads(holder.read_text(encoding="utf-8"))
-        return f": process {about['pid']}, since {about['since']} (`{about['command']}`)"
-    except (OSError, ValueError, KeyError):
-        return ""

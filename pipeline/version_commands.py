@@ -1,70 +1,78 @@
-"""The commands about versions: list, show, compare, verify, tag and delete them."""
+"""The commands that look at versions and name them: versions, show, diff, tag."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.commands import Options, Project
 from pipeline.console import Console, duration, size
 from pipeline.errors import UsageError
-from pipeline.runner import Runner
-from pipeline.store import Version
+from pipeline.store import Store, Version
+from pipeline.version import REMEDY
+from pipeline.wording import plural
 
 JSON = dict[str, Any]
 
 
 def versions(options: Options, console: Console) -> int:
-    project = Project.open(options)
+    store = (project := Project.open(options)).store
     names = [options.stage] if options.stage else list(project.stages)
-    found = [version for name in names for version in project.store.versions(name)]
-    tags = {name: project.store.tags(name) for name in names}
+    found = [version for name in names for version in store.every(name)]
     if console.as_json:
-        console.json({"versions": [{**_brief(version), "tags": _tags_of(version, tags)} for version in found]})
-        return 0
-    rows = [
-        (
-            version.name,
-            version.manifest["started_at"].replace("T", " ").removesuffix("Z"),
-            duration(version.manifest["seconds"]),
-            size(version.manifest["files"]["bytes"]),
-            version.manifest["headline"],
-            " ".join(_tags_of(version, tags)),
+        console.json(
+            {"versions": [{**_brief(v), "tags": store.tags_of(v), "damaged": store.damage(v)} for v in found]},
         )
-        for version in found
-    ]
+        return 0
+    rows = [_version_row(version, store.damage(version), " ".join(store.tags_of(version))) for version in found]
     if rows:
         console.table(("version", "made (UTC)", "took", "size", "holds", "tags"), rows)
     else:
         console.say("no versions yet; `python -m pipeline run all` makes them")
+    if any(store.damage(version) for version in found):
+        console.say(f"\n{REMEDY}", "red")
     return 0
 
 
+def _version_row(version: Version, damage: Sequence[str], tags: str) -> tuple[str, ...]:
+    if version.fault:
+        return version.name, "", "", "", f"damaged: {version.fault}", tags
+    manifest = version.manifest
+    return (
+        version.name,
+        manifest["started_at"].replace("T", " ").removesuffix("Z"),
+        duration(manifest["seconds"]),
+        size(manifest["files"]["bytes"]),
+        f"damaged: {damage[0]}" if damage else manifest["headline"],
+        tags,
+    )
+
+
 def _brief(version: Version) -> JSON:
+    if version.fault:
+        return {"stage": version.stage, "version": version.number}
     manifest = version.manifest
     return {key: manifest[key] for key in ("stage", "version", "digest", "started_at", "seconds", "files", "summary")}
 
 
-def _tags_of(version: Version, tags: Mapping[str, Mapping[str, str]]) -> list[str]:
-    return sorted(tag for tag, name in tags[version.stage].items() if name == f"v{version.number}")
-
-
 def show(options: Options, console: Console) -> int:
-    version = Project.open(options).store.resolve(options.version)
+    store = Project.open(options, console).store
+    version = store.resolve(options.version, damaged=True)
     manifest = version.manifest
+    damage = store.damage(version)
     names = sorted(version.checksums())
     if console.as_json:
-        console.json({**manifest, "path": str(version.path), "file_names": names})
+        console.json({**manifest, "path": str(version.path), "file_names": names, "damaged": damage})
         return 0
     console.say(f"{version.name}  {manifest['headline']}", "bold")
+    if damage:
+        console.say(f"  damaged: {damage[0]}. {REMEDY}", "red")
     console.say(f"  {version.path}")
     inputs = ", ".join(f"{stage}@v{entry['version']}" for stage, entry in manifest["recipe"]["inputs"].items())
+    about = manifest["machine"]
     facts = {
         "made": f"{manifest['started_at']} in {duration(manifest['seconds'])}, commit {manifest['git_commit'][:12] or 'unknown'}",
-        "machine": ", ".join(str(manifest["machine"][key]) for key in ("cpu", "cores", "memory_gib", "os")),
+        "machine": f"{about['cpu']}, {plural(about['cores'], 'core')}, {about['memory_gib']} GiB, {about['os']}",
         "inputs": inputs or "none",
         "digest": manifest["digest"],
     }
@@ -72,7 +80,7 @@ def show(options: Options, console: Console) -> int:
     for title, values in (("params", manifest["recipe"]["params"]), ("summary", manifest["summary"])):
         console.say(f"\n{title}", "bold")
         console.table(("key", "value"), sorted(flatten(values).items()))
-    console.say(f"\n{manifest['files']['count']:,} files, {size(manifest['files']['bytes'])}", "bold")
+    console.say(f"\n{plural(manifest['files']['count'], 'file')}, {size(manifest['files']['bytes'])}", "bold")
     for name in names[:20]:
         console.say(f"  {name}")
     if len(names) > 20:
@@ -92,8 +100,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 
 def diff(options: Options, console: Console) -> int:
-    store = Project.open(options).store
-    first, second = store.resolve(options.first), store.resolve(options.second)
+    store = Project.open(options, console).store
+    first, second = store.resolve(options.first, damaged=True), store.resolve(options.second, damaged=True)
     if first.stage != second.stage:
         raise UsageError(f"{first.name} and {second.name} are of different stages.", "Compare two versions of one stage.")
     parts = {
@@ -133,77 +141,47 @@ def _cell(value: object) -> str:
     return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def verify(options: Options, console: Console) -> int:
-    project = Project.open(options)
-    if options.version:
-        found = [project.store.resolve(options.version)] if "@" in options.version else project.store.versions(options.version)
-    else:
-        found = [version for name in project.stages for version in project.store.versions(name)]
-    results: dict[str, list[str]] = {}
-    with console.progress("verify", sum(version.manifest["files"]["count"] for version in found)) as advance:
-        for version in found:
-            results[version.name] = project.store.verify(version, advance)
-    bad = {name: problems for name, problems in results.items() if problems}
-    if console.as_json:
-        console.json({"versions": results, "intact": not bad})
-    for name, problems in results.items():
-        console.say(f"  {name}  {'intact' if not problems else ''}".rstrip())
-        for problem in problems[:20]:
-            console.say(f"    {problem}", "red")
-        if len(problems) > 20:
-            console.say(f"    … and {len(problems) - 20} more", "red")
-    if bad:
-        console.say(
-            f"\n{len(bad)} of {len(results)} versions are not what was published; run those stages again with --force", "red"
-        )
-        return 5
-    console.say(f"\n{len(results)} versions intact")
-    return 0
-
-
-def gc(options: Options, console: Console) -> int:
-    project = Project.open(options)
-    executor = project.runner(options, console)
-    doomed, work = _garbage(project, executor)
-    if console.as_json:
-        console.json({"versions": [version.name for version in doomed], "unfinished": [path.name for path in work]})
-    if not doomed and not work:
-        console.say("nothing to delete: every version is the latest, tagged, or an input of one that is")
-        return 0
-    rows = [(v.name, size(v.manifest["files"]["bytes"]), v.manifest["headline"]) for v in doomed]
-    console.table(("unneeded", "size", "holds"), [*rows, *((f".tmp/{path.name}", "", "unfinished work") for path in work)])
-    if not options.yes and not (sys.stdin.isatty() and not console.as_json and _agrees()):
-        console.say("nothing was deleted; `gc --yes` deletes these")
-        return 0
-    with project.store.lock():
-        # Looked at again: a run may have ended, or begun to need something, while the question was asked.
-        still_doomed, still_work = _garbage(project, executor)
-        doomed = [version for version in doomed if version in still_doomed]
-        work = [path for path in work if path in still_work]
-        for version in doomed:
-            project.store.delete(version)
-        for path in work:
-            shutil.rmtree(path)
-    console.say(f"deleted {len(doomed)} versions and {len(work)} unfinished folders")
-    return 0
-
-
-def _garbage(project: Project, executor: Runner) -> tuple[list[Version], list[Path]]:
-    """Versions that nothing needs, and work folders of runs that did not finish."""
-    plan = executor.plan(list(project.stages), tolerant=True)
-    current = {(step.stage, step.version.number) for step in plan.steps if step.version}
-    return project.store.unneeded(current), project.store.abandoned_work()
-
-
-def _agrees() -> bool:
-    return input("Delete these? [y/N] ").strip().lower() in ("y", "yes")
-
-
 def tag(options: Options, console: Console) -> int:
-    store = Project.open(options).store
+    """Give a name to a version, take one away, or list them."""
+    store = (project := Project.open(options, console)).store
+    if options.remove is not None:
+        if options.version or options.list_tags:
+            raise UsageError("--remove stands alone.", "For example: python -m pipeline tag --remove train@best")
+        return _untag(options.remove, store, console)
+    if options.version is None or options.list_tags:
+        return _list_tags(project, console)
+    if options.name is None:
+        raise UsageError("A tag needs a name.", f"For example: python -m pipeline tag {options.version} best")
     version = store.resolve(options.version)
-    store.tag(version, options.name)
-    console.say(f"{version.name} is now {version.stage}@{options.name}")
+    before = store.tag(version, options.name)
+    moved = f", no longer {before}" if before not in ("", version.label) else ""
+    console.say(f"{version.stage}@{options.name} is now {version.label}{moved}")
+    if moved:
+        console.say(f"`gc` may delete {version.stage}@{before} when nothing else needs it", "dim")
     if console.as_json:
-        console.json({"version": version.name, "tag": options.name})
+        console.json({"version": version.name, "tag": options.name, "before": f"{version.stage}@{before}" if before else None})
+    return 0
+
+
+def _untag(reference: str, store: Store, console: Console) -> int:
+    stage, at, name = reference.partition("@")
+    if not at:
+        raise UsageError(
+            f"'{reference}' is not of the form STAGE@NAME.", "For example: python -m pipeline tag --remove train@best"
+        )
+    label = store.untag(stage, name)
+    console.say(f"{stage}@{label} is no longer {reference}")
+    if console.as_json:
+        console.json({"version": f"{stage}@{label}", "removed": name})
+    return 0
+
+
+def _list_tags(project: Project, console: Console) -> int:
+    rows = [(stage, name, label) for stage in project.stages for name, label in sorted(project.store.tags(stage).items())]
+    if console.as_json:
+        console.json({"tags": [{"version": f"{stage}@{label}", "tag": name} for stage, name, label in rows]})
+    elif rows:
+        console.table(("tag", "version"), [(f"{stage}@{name}", f"{stage}@{label}") for stage, name, label in rows])
+    else:
+        console.say("no tags yet; for example: python -m pipeline tag train@v1 best")
     return 0

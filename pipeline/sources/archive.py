@@ -49,7 +49,14 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
                     else:
                         ledger.add("file", "dropped", "not_an_image_nor_labels", path=name)
                     advance()
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+    except zipfile.BadZipFile as error:
+        if _was_a_zip(path):
+            raise _damaged(path, error) from error
+        raise DataError(
+            f"collect.source: {path.resolve()} is neither a folder nor a zip archive.",
+            "Unpack archives of other kinds, and give the folder.",
+        ) from error
+    except (zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     except OSError as error:
         if error.errno is not None:
@@ -58,14 +65,20 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     return Fetched(origins, description=f"the archive '{path.name}'", ledger=ledger)
 
 
+def _was_a_zip(path: Path) -> bool:
+    """Whether a file begins or ends as archives do, however damaged the rest of it is."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"PK" or zipfile.is_zipfile(path)
+
+
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: the archive is damaged or of an unknown kind ({error}).", "Download or pack it again.")
+    return DataError(f"{path.resolve()}: the archive is damaged or of an unknown kind ({error}).", "Download or pack it again.")
 
 
 def _archive(location: str, context: Context) -> Path:
     path = local_path(location, context)
     if not path.is_file():
-        raise DataError(f"collect.source: there is no archive {path}.", "Check the path.")
+        raise DataError(f"collect.source: there is no archive {path.resolve()}.", "Check the path.")
     return path
 
 

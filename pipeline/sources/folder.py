@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from pipeline import files
 from pipeline.errors import DataError
-from pipeline.fingerprint import FolderIndex, copy_hashed
+from pipeline.fingerprint import FolderIndex, copy_hashed, parse_checksums
 from pipeline.ledger import Ledger
 from pipeline.sources import Fetched, Origin, is_wanted, local_path
 from pipeline.stage import Context, StageParams
-from pipeline.store import CHECKSUMS, parse_checksums_file
+from pipeline.version import CHECKSUMS
 
 
 class Options(StageParams):
@@ -51,7 +51,7 @@ def _folder(location: str, context: Context) -> Path:
     workspace = context.cache.resolve().parent
     if folder.is_dir() and workspace.is_relative_to(folder.resolve()):
         raise DataError(
-            f"collect.source: the folder {folder} contains the workspace itself ({workspace}).",
+            f"collect.source: the folder {folder.resolve()} contains the workspace itself ({workspace}).",
             "Put the images into a folder of their own, beside datasets/ and runs/.",
         )
     return folder
@@ -61,8 +61,11 @@ def _held(previous: Path | None) -> dict[str, Path]:
     """Hash → file of the version before, for everything it collected."""
     if previous is None:
         return {}
-    pairs = parse_checksums_file(previous / CHECKSUMS).items()
-    return {digest: previous / path for path, digest in pairs if path.startswith("files/")}
+    try:
+        hashes = parse_checksums((previous / CHECKSUMS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}  # damaged, and nobody has verified it yet
+    return {digest: previous / path for path, digest in hashes.items() if path.startswith("files/")}
 
 
 def _bring(source: Path, target: Path, held: Path | None, digest: str) -> str:

@@ -71,23 +71,38 @@ def test_a_change_in_the_folder_changes_the_fingerprint(photos: Path, context: C
 
 
 def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
-    with pytest.raises(DataError, match="Did you mean 'sample'"):
+    with pytest.raises(DataError, match=r"there is no folder or archive .*smaple\.\nDid you mean 'sample'"):
         collect.resolve("smaple", context)
+    with pytest.raises(DataError) as caught:
+        collect.resolve("sub/../nothing", context)
+    assert caught.value.message == f"collect.source: there is no folder or archive {photos.resolve().parent / 'nothing'}."
+    assert caught.value.hint.startswith("Relative paths start where params.yaml lies. Sources with a name: ")
+    assert "archive" not in caught.value.hint, "a path is enough"
+    with pytest.raises(DataError, match=r"is a web address, not a folder\.\nName the source, such as url:https://host/x\.zip"):
+        collect.resolve("https://host/x.zip", context)
     assert collect.resolve("sample", context) == ("sample", "")
     assert collect.resolve("folder:photos", context) == ("folder", "photos")
     assert collect.resolve("./photos", context)[0] == "folder"
 
 
 def test_unknown_options_are_named(photos: Path, context: Context, tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match=r"collect\.options\.imges: unknown key. Did you mean 'images'"):
+    with pytest.raises(ParamsError, match=r"collect\.options: unknown key 'imges'. Did you mean 'images'"):
         run("sample", tmp_path / "out", context, options={"imges": 3})
+    with pytest.raises(ParamsError, match=r"collect\.options: images: must be at least 1, got 0"):
+        run("sample", tmp_path / "out", context, options={"images": 0})
+    with pytest.raises(ParamsError, match=r"collect\.options: unknown key 'x'\. There are none here\."):
+        run("photos", tmp_path / "out", context, options={"x": 0})
 
 
 def test_a_folder_without_images_and_the_workspace_itself_are_refused(tmp_path: Path, context: Context) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match=r"the folder 'texts' holds no images \(1 other file\)\."):
         run("texts", tmp_path / "out", context)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as caught:
+        run("workspace/../empty", tmp_path / "out", context)
+    assert caught.value.message == f"{tmp_path.resolve() / 'empty'} holds no files."
     with pytest.raises(DataError, match="contains the workspace"):
         run(".", tmp_path / "out", context)
 
@@ -210,12 +225,38 @@ def test_damaged_archives_are_data_errors(tmp_path: Path, context: Context) -> N
     whole = pack(tmp_path / "d.zip", {"a.jpg": bytes(range(256)) * 40}).read_bytes()
     for name, data in {
         "cut.zip": whole[: len(whole) // 2],
-        "html.zip": b"<html>",
         "flip.zip": whole[:60] + b"\xff\xff" + whole[62:],
     }.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError, match="damaged"):
             run(name, tmp_path / f"out-{name}", context)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"Rar!\x1a\x07", b"7z\xbc\xaf"])
+def test_a_file_that_never_was_a_zip_is_named_as_such(tmp_path: Path, context: Context, content: bytes) -> None:
+    (tmp_path / "data").write_bytes(content)
+    with pytest.raises(DataError, match=r"data is neither a folder nor a zip archive\.\nUnpack archives of other kinds"):
+        run("data", tmp_path / "out", context)
+
+
+def test_a_home_that_nobody_knows_is_a_name_like_any_other(context: Context) -> None:
+    with pytest.raises(DataError, match=r"there is no folder or archive .*~nobody-of-this-name"):
+        collect.resolve("~nobody-of-this-name/photos", context)
+
+
+def test_a_version_before_that_lost_its_list_of_files_is_no_help_and_no_harm(
+    photos: Path, tmp_path: Path, context: Context
+) -> None:
+    (tmp_path / "v1").mkdir()
+    run("photos", tmp_path / "out", replace(context, previous=tmp_path / "v1"))
+    assert len(collected(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("summary", "expected"), [((1, 1), "1 image, 1 other file from it"), ((1200, 0), "1,200 images, 0 other files from it")]
+)
+def test_the_headline_counts_as_people_do(summary: tuple[int, int], expected: str) -> None:
+    assert collect.headline({"images": summary[0], "other_files": summary[1], "description": "it"}) == expected
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -246,3 +246,28 @@ def test_a_folder_that_cannot_be_read_is_a_data_error(tmp_path: Path, folder: Pa
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataError, match="cannot be listed"):
         FolderIndex(tmp_path / "cache").digest(folder)
+
+
+def test_a_source_file_that_cannot_be_read_is_a_data_error_that_blames_the_source(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = fingerprint.of_file
+
+    def refuse(path: Path) -> str:
+        if path.name == "b.jpg":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(fingerprint, "of_file", refuse)
+    index = FolderIndex(tmp_path / "cache")
+    with pytest.raises(DataError, match=r"sub.b\.jpg cannot be read: Permission denied\.\nCheck who may read"):
+        index.digest(folder)
+    with pytest.raises(DataError, match=r"b\.jpg cannot be read: Permission denied\."):
+        index.file_digest(folder / "sub" / "b.jpg")
+    assert fingerprint.of_readable_files([folder / "a.jpg", folder / "sub" / "b.jpg"]) == [original(folder / "a.jpg"), ""]
+
+
+def test_paths_in_messages_are_written_as_one_would_write_them(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        FolderIndex(tmp_path / "cache").digest(folder / "sub" / ".." / "nothing")
+    assert caught.value.message == f"There is no folder {folder.resolve() / 'nothing'}."

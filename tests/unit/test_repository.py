@@ -22,12 +22,45 @@ PACKAGE = ROOT / "pipeline"
 
 # From the top down: a module may import from its own layer and from those below. Names are modules and folders of pipeline/.
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("command line", frozenset({"__main__", "cli", "commands", "console", "doctor", "health_commands", "version_commands"})),
-    ("runner", frozenset({"runner"})),
+    (
+        "command line",
+        frozenset(
+            {
+                "__main__",
+                "cli",
+                "commands",
+                "console",
+                "disk_errors",
+                "doctor",
+                "health_commands",
+                "upkeep_commands",
+                "version_commands",
+            }
+        ),
+    ),
+    ("runner", frozenset({"reasons", "runner"})),
     ("stages", frozenset({"stages"})),
     ("tools and plugins", frozenset()),  # everything that is not named: sources, formats, runtimes, metrics, yolo, …
     ("data", frozenset({"boxes", "dataset", "detections", "images", "ledger", "parallel"})),
-    ("base", frozenset({"files", "fingerprint", "machine", "params", "paths", "plugins", "stage", "store"})),
+    (
+        "base",
+        frozenset(
+            {
+                "files",
+                "fingerprint",
+                "locking",
+                "machine",
+                "params",
+                "params_messages",
+                "params_yaml",
+                "paths",
+                "plugins",
+                "stage",
+                "store",
+                "version",
+            }
+        ),
+    ),
     ("errors", frozenset({"errors"})),
 )
 REST = 3

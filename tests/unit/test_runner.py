@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import files, params, runner
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import ArtifactError, DataError, UsageError
 from pipeline.runner import Outcome, Runner, Step
 from pipeline.stage import Advance, Context, Stage, StageParams
 from pipeline.store import Store
@@ -188,6 +188,79 @@ def test_a_forced_stage_takes_no_file_over_but_keeps_its_history(tmp_path: Path)
     bench.run(forced=("a",))
     version = bench.store.resolve("a@v1").path
     assert seen == [(None, None), (None, version)]
+
+
+def test_a_damaged_version_is_made_anew_and_what_lies_below_is_cut_off(bench: Bench) -> None:
+    bench.run()
+    [damaged] = bench.store.versions("b")
+    bench.store.note_damage(damaged, ["changed: text"])
+    assert bench.reasons() == {"b": "v1 is damaged", "c": "b v1 → v2", "d": "c v1 → v2"}
+    assert bench.run() == ["b"], "the same bytes come out again"
+    assert bench.run() == []
+    assert [version.name for version in bench.store.every("b")] == ["b@v1", "b@v2"]
+
+
+@pytest.mark.parametrize("text", ["garbage", None])
+def test_an_unreadable_manifest_stops_nothing(bench: Bench, text: str | None) -> None:
+    bench.run()
+    bench.run("b.word=x")
+    manifest = bench.folder / "datasets/b/v2/manifest.json"
+    manifest.unlink()
+    if text:
+        manifest.write_text(text)
+    bench.store = Store(bench.folder, dict.fromkeys(STAGES, "datasets"))
+    assert bench.reasons("b.word=x") == {"b": "v2 is damaged; word a → x", "c": "b v2 → v3", "d": "c v2 → v3"}
+    assert bench.run("b.word=x") == ["b"]
+    assert bench.run() == []
+
+
+def test_an_input_of_which_every_version_is_damaged_is_named(bench: Bench) -> None:
+    bench.run()
+    bench.store.note_damage(bench.store.versions("a")[0], ["changed: text"])
+    with pytest.raises(UsageError, match=r"b needs a, which is damaged\.(.|\n)*run \.\.b"):
+        bench.run(only=["b"], forced=("b",))
+
+
+def test_a_damaged_version_hands_no_file_on_but_keeps_its_decisions_while_its_tables_are_whole(tmp_path: Path) -> None:
+    seen: list[tuple[str | None, str | None]] = []
+
+    def remember(inputs: Mapping[str, Path], values: Words, out: Path, context: Context) -> dict[str, Any]:
+        seen.append(tuple(folder.name if folder else None for folder in (context.previous, context.history)))
+        files.write_text(out / "text", "x")
+        return {}
+
+    bench = Bench(tmp_path, {"a": stage(), "b": stage("a", run=remember)})
+    bench.run("a.word=one")
+    bench.run("a.word=two")
+    bench.store.note_damage(bench.store.versions("b")[1], ["missing: images/1.png"])
+    bench.run("a.word=two")
+    bench.store.note_damage(bench.store.versions("b")[1], ["changed: images.parquet"])
+    bench.run("a.word=three")
+    assert seen == [(None, None), ("v1", "v1"), ("v1", "v2"), ("v1", "v2")]
+
+
+def test_nothing_is_planned_aloud_while_another_run_is_at_work(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[object] = []
+    runner_ = bench.runner()
+    monkeypatch.setattr(bench.reporter, "plan", plans.append)
+    with bench.store.lock(), pytest.raises(ArtifactError, match="in use by another run: process"):
+        runner_.run(["a"])
+    assert plans == []
+    runner_.run(["a"])
+    with bench.store.lock():
+        runner_.run(["a"])
+    assert len(plans) == 2, "to find that nothing is to do, one need not be alone"
+
+
+def test_warnings_say_which_stage_speaks(tmp_path: Path) -> None:
+    def warn(inputs: Mapping[str, Path], values: Words, out: Path, context: Context) -> dict[str, Any]:
+        context.warn("the light is low")
+        context.warn("a: the film is old")
+        return write(inputs, values, out, context)
+
+    bench = Bench(tmp_path, {"a": stage(run=warn, preflight=lambda values, context: context.warn("no flash"))})
+    bench.run()
+    assert bench.reporter.warnings == ["a: no flash", "a: the light is low", "a: the film is old"]
 
 
 def test_a_stage_that_cannot_be_planned_is_an_error_or_a_reason(tmp_path: Path) -> None:

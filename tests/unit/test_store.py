@@ -22,8 +22,12 @@ def publish(
 ) -> Version:
     work = store.work_folder(stage, key)
     files.write_text(work / "sub" / "a.txt", text)
-    recipe = {"inputs": {name: {"version": v.number, "digest": v.digest} for name, v in (inputs or {}).items()}}
+    recipe = {"params": {}, "inputs": {name: {"version": v.number, "digest": v.digest} for name, v in (inputs or {}).items()}}
     return store.publish(stage, work, {"key": key, "recipe": recipe, "summary": {}, "seconds": 1}, list((inputs or {}).values()))
+
+
+def damage(version: Version, name: str = "sub/a.txt", text: str = "changed") -> None:
+    files.write_text(version.path / name, text)
 
 
 def test_versions_count_up_and_are_found_by_key(store: Store) -> None:
@@ -53,7 +57,7 @@ def test_work_of_a_killed_run_is_found_again_and_its_leftovers_are_not_published
     assert store.work_folder("collect", "k1") == work
     version = publish(store, key="k1")
     assert version.checksums().keys() == {"finished.txt", "sub/a.txt"}
-    assert store.verify(version) == []
+    assert version.verify() == []
 
 
 def test_hard_links_of_inputs_are_not_hashed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +72,7 @@ def test_hard_links_of_inputs_are_not_hashed_again(store: Store, monkeypatch: py
     monkeypatch.setattr(
         fingerprint, "of_files", lambda paths, advance=None: original([seen.append(p.name) or p for p in paths], advance)
     )
-    version = store.publish("train", work, {"key": "t1", "recipe": {"inputs": {}}, "summary": {}}, [source])
+    version = store.publish("train", work, {"key": "t1", "recipe": {"params": {}, "inputs": {}}, "summary": {}}, [source])
     assert seen == ["own.txt"]
     assert version.checksums()["linked.txt"] == source.checksums()["sub/a.txt"]
 
@@ -80,8 +84,8 @@ def test_a_link_to_a_file_that_was_changed_since_is_hashed_again(store: Store) -
         stream.write("y")
     work = store.work_folder("train", "t1")
     files.link(source.path / "sub" / "a.txt", work / "linked.txt")
-    version = store.publish("train", work, {"key": "t1", "recipe": {"inputs": {}}, "summary": {}}, [source])
-    assert store.verify(version) == []
+    version = store.publish("train", work, {"key": "t1", "recipe": {"params": {}, "inputs": {}}, "summary": {}}, [source])
+    assert version.verify() == []
 
 
 def test_a_file_missing_from_an_input_does_not_stop_the_publication(store: Store) -> None:
@@ -90,7 +94,7 @@ def test_a_file_missing_from_an_input_does_not_stop_the_publication(store: Store
     files.write_text(work / "a.txt", "a")
     files.link(work / "a.txt", work / "b.txt")
     (source.path / "sub" / "a.txt").unlink()
-    version = store.publish("train", work, {"key": "t1", "recipe": {"inputs": {}}, "summary": {}}, [source])
+    version = store.publish("train", work, {"key": "t1", "recipe": {"params": {}, "inputs": {}}, "summary": {}}, [source])
     assert version.checksums().keys() == {"a.txt", "b.txt"}
 
 
@@ -106,9 +110,9 @@ def test_verify_names_changed_missing_and_added_files(store: Store) -> None:
     version = publish(store)
     (version.path / "sub" / "a.txt").write_text("changed")
     files.write_text(version.path / "new.txt", "n")
-    assert store.verify(version) == ["not part of it: new.txt", "changed: sub/a.txt"]
+    assert version.verify() == ["not part of it: new.txt", "changed: sub/a.txt"]
     (version.path / "sub" / "a.txt").unlink()
-    assert "missing: sub/a.txt" in store.verify(version)
+    assert "missing: sub/a.txt" in version.verify()
 
 
 def test_verify_sees_forged_checksums(store: Store) -> None:
@@ -117,15 +121,20 @@ def test_verify_sees_forged_checksums(store: Store) -> None:
     from pipeline.fingerprint import checksums_text, of_file
 
     files.write_text(version.path / CHECKSUMS, checksums_text({"sub/a.txt": of_file(version.path / "sub" / "a.txt")}))
-    assert store.verify(version) == [f"{CHECKSUMS} does not match the digest in {MANIFEST}"]
+    assert version.verify() == [f"{CHECKSUMS} does not match the digest in {MANIFEST}"]
 
 
 def test_tags_resolve_move_and_protect(store: Store) -> None:
     first, second = publish(store, key="k1"), publish(store, key="k2")
-    store.tag(first, "best")
+    assert store.tag(first, "best") == ""
     assert store.resolve("collect@best") == first
-    store.tag(second, "best")
+    assert store.tag(second, "best") == "v1", "whose name it was before"
     assert store.resolve("collect@best") == second
+    assert (store.tags_of(first), store.tags_of(second)) == ([], ["best"])
+    with pytest.raises(UsageError, match="Did you mean 'best'"):
+        store.untag("collect", "bets")
+    assert store.untag("collect", "best") == "v2"
+    assert store.tags("collect") == {}
     for bad in ("v3", "latest", "a/b", ""):
         with pytest.raises(UsageError):
             store.tag(first, bad)
@@ -151,15 +160,158 @@ def test_gc_keeps_latest_tagged_current_and_their_inputs(store: Store) -> None:
     assert unneeded == {"collect@v1", "train@v1"}
 
 
-def test_a_torn_or_newer_manifest_is_named(store: Store) -> None:
+def test_a_manifest_of_a_newer_release_is_named_and_left_alone(store: Store) -> None:
     version = publish(store)
     manifest = json.loads((version.path / MANIFEST).read_text())
     (version.path / MANIFEST).write_text(json.dumps({**manifest, "schema": 99}))
-    with pytest.raises(ArtifactError, match="schema 99"):
+    with pytest.raises(ArtifactError, match=r"collect@v1 has schema 99(.|\n)*release that wrote it"):
         store.find("collect", "k1")
-    (version.path / MANIFEST).write_text("{")
-    with pytest.raises(ArtifactError, match="cannot be read"):
-        store.find("collect", "k1")
+    assert store.damaged() == []
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.fixture
+def warnings(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr(store, "_warn", told.append)
+    return told
+
+
+BROKEN = ["", "garbage", "[]", "{}", '{"schema": 1}', '{"schema": "1"}', '{"schema": 1, "recipe": {"inputs": 3}}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_version_whose_manifest_cannot_be_read_counts_as_not_there(store: Store, warnings: list[str], text: str) -> None:
+    first, second = publish(store, key="k1"), publish(store, key="k2")
+    (second.path / MANIFEST).write_text(text)
+    store = Store(store.workspace, {"collect": "datasets", "train": "runs"}, warnings.append)
+    assert store.latest("collect") == first
+    assert store.find("collect", "k2") is None
+    assert store.versions("collect") == [first]
+    assert store.every("collect") == [first, second]
+    [warning] = warnings
+    assert warning.startswith("collect@v2 is damaged and counts as not there (manifest.json is ")
+    assert warning.endswith("`python -m pipeline gc --damaged` deletes it.")
+    assert second.verify() == store.damage(store.every("collect")[1])
+    with pytest.raises(ArtifactError, match=r"collect@v2 is damaged: manifest\.json is"):
+        store.resolve("collect@v2")
+    assert publish(store, key="k2").number == 3
+    assert [version.name for version in store.damaged()] == ["collect@v2"]
+    assert store.unneeded(set()) == [first], "it is offered as damaged, not as unneeded"
+    store.delete(store.damaged()[0])
+    assert store.damaged() == []
+
+
+def test_a_missing_manifest_and_a_file_in_place_of_a_version_are_damage(store: Store) -> None:
+    version = publish(store)
+    (version.path / MANIFEST).unlink()
+    (store.folder("collect") / "v7").write_text("no folder")
+    assert [store.damage(version)[0] for version in store.every("collect")] == [
+        "manifest.json is missing",
+        "manifest.json cannot be read (Not a directory)" if os.name == "posix" else "manifest.json is missing",
+    ]
+    assert store.next_number("collect") == 8
+    for version in store.damaged():
+        store.delete(version)
+    assert store.every("collect") == []
+    assert store.next_number("collect") == 8
+
+
+def test_noted_damage_counts_until_the_files_are_back(store: Store, warnings: list[str]) -> None:
+    version = publish(store, key="k1")
+    damage(version)
+    assert store.find("collect", "k1") == version, "nobody has looked yet"
+    store.note_damage(version, version.verify())
+    assert store.find("collect", "k1") is None
+    assert store.find("collect", "k1") is None
+    assert warnings == [
+        "collect@v1 is damaged and counts as not there (changed: sub/a.txt); `python -m pipeline gc --damaged` deletes it."
+    ]
+    with pytest.raises(ArtifactError, match=r"Every version of collect is damaged(.|\n)*run \.\.collect"):
+        store.resolve("collect")
+    assert store.resolve("collect@v1", damaged=True) == version
+    damage(version, text="x")
+    store.note_damage(version, version.verify())
+    assert store.find("collect", "k1") == version
+
+
+def test_a_file_too_many_is_told_but_no_damage(store: Store) -> None:
+    version = publish(store)
+    damage(version, "Thumbs.db")
+    assert version.verify() == ["not part of it: Thumbs.db"]
+    store.note_damage(version, version.verify())
+    assert store.find("collect", "k1") == version
+
+
+def test_with_a_damaged_image_the_tables_still_count_with_a_damaged_table_they_do_not(store: Store) -> None:
+    version = publish(store)
+    store.note_damage(version, [f"changed: images/{number}.png" for number in range(100)])
+    assert store.has_its_tables(version)
+    store.note_damage(version, [*(f"changed: images/{number}.png" for number in range(100)), "changed: images.parquet"])
+    assert not store.has_its_tables(version)
+    assert len(store.damage(version)) == 20, "of a whole folder that is lost, a note need not name every file"
+
+
+def test_a_damaged_note_of_damage_stops_nothing(store: Store) -> None:
+    version = publish(store)
+    for text in ("{", "[]", '{"v1": 3}'):
+        (store.folder("collect") / "damaged.json").write_text(text)
+        assert store.latest("collect") == version
+    store.note_damage(version, ["changed: sub/a.txt"])
+    assert store.latest("collect") is None
+
+
+def test_checksums_that_are_missing_or_no_list_are_damage(store: Store) -> None:
+    version = publish(store)
+    for text, expected in (("nonsense", "is no list of hashes"), (None, "is missing")):
+        if text is None:
+            (version.path / CHECKSUMS).unlink()
+        else:
+            (version.path / CHECKSUMS).write_text(text)
+        assert version.verify() == [f"{CHECKSUMS} {expected}"]
+        with pytest.raises(ArtifactError, match=f"collect@v1 is damaged: {CHECKSUMS} {expected}"):
+            version.checksums()
+    work = store.work_folder("train", "t1")
+    files.link(version.path / "sub" / "a.txt", work / "linked.txt")
+    made = store.publish("train", work, {"key": "t1", "recipe": {"params": {}, "inputs": {}}, "summary": {}}, [version])
+    assert made.verify() == []
+
+
+def test_verify_goes_on_behind_a_file_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import fingerprint
+
+    work = store.work_folder("collect", "k1")
+    for name in ("a", "b", "c"):
+        files.write_text(work / name, name)
+    version = store.publish("collect", work, {"key": "k1", "recipe": {"params": {}, "inputs": {}}, "summary": {}}, [])
+    (version.path / "c").write_text("changed")
+    read = fingerprint.of_file
+
+    def failing(path: Path) -> str:
+        if path.name == "b":
+            raise OSError(5, "Input/output error", str(path))
+        return read(path)
+
+    monkeypatch.setattr(fingerprint, "of_file", failing)
+    assert version.verify() == ["cannot be read: b", "changed: c"]
+
+
+def test_a_workspace_with_a_file_in_place_of_a_folder_is_named(store: Store) -> None:
+    (store.workspace / "datasets").write_text("no folder")
+    with pytest.raises(ArtifactError, match="a file is in its place"):
+        store.latest("collect")
+
+
+def test_notes_that_are_no_mapping_are_named(store: Store) -> None:
+    publish(store)
+    (store.folder("collect") / "highest.json").write_text("[]")
+    with pytest.raises(ArtifactError, match=r"highest\.json is damaged(.|\n)*Delete it: numbers then go on"):
+        store.next_number("collect")
+
+
+# ---------------------------------------------------------------- one writer at a time
 
 
 def _hold(workspace: str, ready: multiprocessing.synchronize.Event, done: multiprocessing.synchronize.Event) -> None:
@@ -172,14 +324,19 @@ def test_a_second_writer_is_told_who_holds_the_workspace(store: Store, tmp_path:
     spawn = multiprocessing.get_context("spawn")
     ready, done = spawn.Event(), spawn.Event()
     process = spawn.Process(target=_hold, args=(str(tmp_path), ready, done))
+    assert store.holder() == ""
     process.start()
     try:
         assert ready.wait(30)
         with pytest.raises(ArtifactError, match=f"process {process.pid}"), store.lock():
             pass
+        assert store.holder().startswith(f"process {process.pid}, since ")
+        with pytest.raises(ArtifactError, match=f"process {process.pid}"):
+            store.require_free()
     finally:
         done.set()
         process.join()
+    store.require_free()
     with store.lock():
         pass
 
@@ -192,5 +349,7 @@ def test_the_lock_dies_with_its_process(store: Store, tmp_path: Path) -> None:
     assert ready.wait(30)
     process.kill()
     process.join()
+    assert (store.cache / "lock-holder.json").exists()
+    assert store.holder() == "", "a note alone holds nothing"
     with store.lock():
         pass
