@@ -149,7 +149,7 @@ def test_files_that_cannot_be_read(collected: Collected) -> None:
     collected.text("a.xml", good).text("cut.xml", good[:90]).text("other.xml", "<settings/>")
     collected.text("bomb.xml", '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]>' + good)
     with pytest.raises(DataError) as error:
-        collected.run(on_invalid="error")
+        collected.run()
     assert [problem.split(" (")[0] for problem in error.value.problems] == [
         "bomb.xml: the XML declares entities, which label files have no use for",
         "cut.xml:3: malformed XML",
