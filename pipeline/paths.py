@@ -31,8 +31,21 @@ IMAGE_SUFFIXES = frozenset(
     {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "webp", "tif", "tiff", "ppm", "pgm", "gif", "avif", "heic", "heif"}
 )
 
+VIDEO_SUFFIXES = frozenset(
+    {"mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "ts", "mts", "m2ts", "3gp", "flv", "ogv", "mjpeg", "mjpg"}
+)
+
 
 def is_image(path: str) -> bool:
     """Whether a file name has the suffix of an image, in any case."""
+    return _has_suffix(path, IMAGE_SUFFIXES)
+
+
+def is_video(path: str) -> bool:
+    """Whether a file name has the suffix of a video, in any case."""
+    return _has_suffix(path, VIDEO_SUFFIXES)
+
+
+def _has_suffix(path: str, suffixes: frozenset[str]) -> bool:
     stem, _, suffix = path.rpartition("/")[2].rpartition(".")
-    return bool(stem) and suffix.lower() in IMAGE_SUFFIXES
+    return bool(stem) and suffix.lower() in suffixes

@@ -45,7 +45,10 @@ CACHE = ROOT / ".cache"
 CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
 WEIGHTS = ROOT / "scripts" / "weights.txt"
 
-EXTRAS = {"runtime": ("train", "onnx", "litert", "roboflow", "sample"), "dev": ("dev",)}
+EXTRAS = {
+    "runtime": ("train", "onnx", "litert", "roboflow", "kaggle", "huggingface", "video", "sample"),
+    "dev": ("dev",),
+}
 PIP = [
     str(PYTHON),
     "-m",

@@ -25,13 +25,13 @@ class Options(StageParams):
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
     """The content of the folder: changes when any file is added, removed, renamed or edited."""
-    return FolderIndex(context.cache).digest(_folder(location, context), context.progress)
+    return FolderIndex(context.cache).digest(find(location, context), context.progress)
 
 
 def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:
-    folder = _folder(location, context)
+    folder = find(location, context)
     hashes, dangling = FolderIndex(context.cache).hashes(folder, context.progress)
-    held = _held(context.previous)
+    known = held(context.previous)
     ledger = Ledger()
     for path in dangling:
         ledger.add("file", "dropped", "dangling_link", path=path)
@@ -41,12 +41,12 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
             if not is_wanted(path):
                 ledger.add("file", "dropped", "not_an_image_nor_labels", path=path)
             else:
-                origins.append(Origin(path, path, hash=_bring(folder / path, out / path, held.get(digest), digest)))
+                origins.append(Origin(path, path, hash=bring(folder / path, out / path, known.get(digest), digest)))
             advance()
     return Fetched(origins, description=f"the folder '{PurePosixPath(folder.as_posix()).name}'", ledger=ledger)
 
 
-def _folder(location: str, context: Context) -> Path:
+def find(location: str, context: Context) -> Path:
     folder = local_path(location, context)
     workspace = context.cache.resolve().parent
     if folder.is_dir() and workspace.is_relative_to(folder.resolve()):
@@ -57,7 +57,7 @@ def _folder(location: str, context: Context) -> Path:
     return folder
 
 
-def _held(previous: Path | None) -> dict[str, Path]:
+def held(previous: Path | None) -> dict[str, Path]:
     """Hash → file of the version before, for everything it collected."""
     if previous is None:
         return {}
@@ -68,7 +68,7 @@ def _held(previous: Path | None) -> dict[str, Path]:
     return {digest: previous / path for path, digest in hashes.items() if path.startswith("files/")}
 
 
-def _bring(source: Path, target: Path, held: Path | None, digest: str) -> str:
+def bring(source: Path, target: Path, held: Path | None, digest: str) -> str:
     """Make `target`; its hash, or "" where that is not certain. `held` is a file of the content `digest`, if there is one."""
     if os.path.lexists(target):
         return ""  # brought by a run of the same recipe that was killed; files appear whole

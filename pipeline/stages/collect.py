@@ -18,7 +18,7 @@ from pipeline import files, plugins
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError, did_you_mean
 from pipeline.params_messages import sentences
-from pipeline.paths import is_image
+from pipeline.paths import is_image, is_video
 from pipeline.sources import Fetched, local_path
 from pipeline.stage import JSON, Context, Stage, StageParams
 from pipeline.wording import plural
@@ -27,6 +27,9 @@ PACKAGE = "pipeline.sources"
 
 _BY_PATH = ("archive", "folder")
 """Sources that are found by what a path leads to, so that nobody needs to name them."""
+
+_ROBOFLOW = tuple(f"https://{host}/" for host in ("universe.roboflow.com", "app.roboflow.com", "app.roboflow.eu"))
+"""What a browser shows of a project."""
 
 
 class Params(StageParams):
@@ -45,14 +48,18 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     name, _, location = source.partition(":")
     if name in known:
         return name, location.removeprefix("//")
+    if source.startswith(_ROBOFLOW):
+        return "roboflow", source
+    if source.startswith(("http://", "https://")):
+        return "url", source
     path = local_path(source, context)
     if path.is_dir():
         return "folder", source
     if path.is_file():
-        return "archive", source
+        return ("video" if is_video(path.name) else "archive"), source
     named = [each for each in known if each not in _BY_PATH]
     if "://" in source:
-        raise DataError(f"collect.source: '{source}' is a web address, not a folder.", f"Name the source, such as url:{source}")
+        raise DataError(f"collect.source: there is no source '{name}'.", did_you_mean(name, known))
     near = did_you_mean(source, named)
     hint = f"Relative paths start where params.yaml lies. Sources with a name: {', '.join(named)}."
     raise DataError(f"collect.source: there is no folder or archive {path.resolve()}.", near if near.startswith("Did") else hint)

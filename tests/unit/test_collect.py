@@ -78,11 +78,27 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
     assert caught.value.message == f"collect.source: there is no folder or archive {photos.resolve().parent / 'nothing'}."
     assert caught.value.hint.startswith("Relative paths start where params.yaml lies. Sources with a name: ")
     assert "archive" not in caught.value.hint, "a path is enough"
-    with pytest.raises(DataError, match=r"is a web address, not a folder\.\nName the source, such as url:https://host/x\.zip"):
-        collect.resolve("https://host/x.zip", context)
-    assert collect.resolve("sample", context) == ("sample", "")
-    assert collect.resolve("folder:photos", context) == ("folder", "photos")
-    assert collect.resolve("./photos", context)[0] == "folder"
+    with pytest.raises(DataError, match=r"there is no source 'robofow'\.\nDid you mean 'roboflow'"):
+        collect.resolve("robofow://team/project/3", context)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("sample", ("sample", "")),
+        ("folder:photos", ("folder", "photos")),
+        ("./photos", ("folder", "./photos")),
+        ("photos/drive.MP4", ("video", "photos/drive.MP4")),
+        ("photos/a.zip", ("archive", "photos/a.zip")),
+        ("https://host/x.zip", ("url", "https://host/x.zip")),
+        ("roboflow://team/project/3", ("roboflow", "team/project/3")),
+        ("https://universe.roboflow.com/team/project", ("roboflow", "https://universe.roboflow.com/team/project")),
+    ],
+)
+def test_a_source_is_known_by_what_is_given(source: str, expected: tuple[str, str], photos: Path, context: Context) -> None:
+    (photos / "drive.MP4").touch()
+    (photos / "a.zip").touch()
+    assert collect.resolve(source, context) == expected
 
 
 def test_unknown_options_are_named(photos: Path, context: Context, tmp_path: Path) -> None:

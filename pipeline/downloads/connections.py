@@ -1,0 +1,209 @@
+"""Connections to hosts: kept open between files, through proxies, with the certificates that this machine trusts.
+
+urllib3 does the talking, because it keeps connections open and is safe to share between threads, which the standard library's
+`urllib.request` does and is not; requests would add a layer that costs as much again for every small file.
+
+The usual environment variables count: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (and the system's settings on macOS and
+Windows); SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pipeline.downloads import urls
+from pipeline.downloads.items import Failed, Limits
+from pipeline.errors import NetworkError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+REACH_S = 4.0
+"""How long a host may take to be found and to answer at first: a machine without a network knows within five seconds."""
+ADDRESS_S = 1.5
+"""How long one of the addresses of a host may take of that; an IPv6 that leads nowhere must leave time for the next."""
+CONNECT_S = 10.0
+GIVE_UP_HOSTS = 8
+"""When so many hosts cannot be reached and no other was, it is the network that is missing."""
+REMEDY = "Check the network and the proxy (HTTPS_PROXY), then give the same command again: it goes on from where it stopped."
+
+
+class Connections:
+    """Thread-safe. A host that was not reached is not asked again."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._managers: dict[str, PoolManager] = {}
+        self._probes: dict[tuple[str, int], threading.Lock] = {}
+        self._unreachable: dict[tuple[str, int], str] = {}
+        self._reached: set[tuple[str, int]] = set()
+        self._proxies: dict[urls.Origin, str] = {}
+        self._context = _tls_context()
+
+    def get(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        """Ask for `url` and return the answer, whatever its status; redirects are not followed, the body is not read.
+
+        Raises:
+            Failed: no connection, or one that broke.
+            NetworkError: no host at all can be reached.
+        """
+        from urllib3 import exceptions
+
+        origin = urls.origin(url)
+        proxy = self._proxy(origin)
+        self._require_reachable(_endpoint(origin, proxy))
+        try:
+            manager = self._manager(proxy)
+            return manager.urlopen("GET", url, headers=headers, redirect=False, retries=False, preload_content=False)
+        except (exceptions.LocationParseError, exceptions.LocationValueError, UnicodeError) as error:
+            raise Failed("bad_url", f"not a URL ({error})") from error
+        except exceptions.SSLError as error:
+            detail = "the certificate or the encryption is refused; SSL_CERT_FILE names certificates to trust"
+            raise Failed("tls", f"{detail} ({_brief(error)})") from error
+        except (exceptions.ConnectTimeoutError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
+            raise Failed("connection_lost", f"no connection ({_brief(error)})", again=True, disconnected=True) from error
+        except exceptions.ReadTimeoutError as error:
+            raise Failed("timeout", f"no answer within {self._limits.read_s:g} s", again=True) from error
+        except exceptions.HTTPError as error:
+            raise Failed("connection_lost", f"the connection broke ({_brief(error)})", again=True) from error
+
+    def give_up(self, url: str) -> None:
+        """Ask this host no more: it was there and has gone."""
+        origin = urls.origin(url)
+        with self._lock:
+            self._unreachable[_endpoint(origin, self._proxy(origin))] = "it stopped answering"
+
+    def require_any(self) -> None:
+        """Raise NetworkError when hosts were asked and not one could be reached."""
+        with self._lock:
+            if self._unreachable and not self._reached:
+                (host, _), why = next(iter(self._unreachable.items()))
+                raise NetworkError(f"{host} cannot be reached ({why}).", REMEDY)
+
+    def _require_reachable(self, endpoint: tuple[str, int]) -> None:
+        if endpoint not in self._reached:
+            with self._lock:
+                probing = self._probes.setdefault(endpoint, threading.Lock())
+            with probing:
+                if endpoint not in self._reached and endpoint not in self._unreachable:
+                    self._probe(endpoint)
+        if endpoint in self._unreachable:
+            if len(self._unreachable) >= GIVE_UP_HOSTS:
+                self.require_any()
+            raise Failed("host_unreachable", f"{endpoint[0]} cannot be reached ({self._unreachable[endpoint]})")
+
+    def _probe(self, endpoint: tuple[str, int]) -> None:
+        why = _why_unreachable(*endpoint)
+        with self._lock:
+            if why:
+                self._unreachable[endpoint] = why
+            else:
+                self._reached.add(endpoint)
+
+    def _proxy(self, origin: urls.Origin) -> str:
+        if origin not in self._proxies:  # looking through the environment takes longer than a small file
+            self._proxies[origin] = _proxy(origin)
+        return self._proxies[origin]
+
+    def _manager(self, proxy: str) -> PoolManager:
+        if proxy not in self._managers:
+            with self._lock:
+                self._managers.setdefault(proxy, self._new_manager(proxy))
+        return self._managers[proxy]
+
+    def _new_manager(self, proxy: str) -> PoolManager:
+        import urllib3
+
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=self._limits.read_s)
+        per_host = max(1, min(self._limits.parallel, self._limits.per_host))
+        if not proxy:
+            return urllib3.PoolManager(64, maxsize=per_host, timeout=timeout, ssl_context=self._context)
+        user = urls.credentials(proxy)
+        headers = {"Proxy-Authorization": basic(user)} if user else {}
+        return urllib3.ProxyManager(
+            urls.without_user(proxy), 64, maxsize=per_host, timeout=timeout, ssl_context=self._context, proxy_headers=headers
+        )
+
+
+def basic(user_and_password: str) -> str:
+    """The header of RFC 7617."""
+    return "Basic " + base64.b64encode(user_and_password.encode()).decode()
+
+
+def _proxy(origin: urls.Origin) -> str:
+    """The proxy that leads to a host, or ""."""
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    found = proxies.get(origin.scheme) or proxies.get("all") or ""
+    if not found or proxy_bypass(f"{origin.host}:{origin.port}") or proxy_bypass(origin.host):
+        return ""
+    found = found if "://" in found else f"http://{found}"
+    if wrong := urls.problem(found):
+        raise NetworkError(f"The proxy {urls.shown(found)} cannot be used: {wrong}.", "Set HTTPS_PROXY to an http:// address.")
+    return found
+
+
+def _endpoint(origin: urls.Origin, proxy: str) -> tuple[str, int]:
+    """Host and port that a connection is opened to."""
+    return urls.origin(proxy)[1:] if proxy else origin[1:]
+
+
+def _why_unreachable(host: str, port: int) -> str:
+    """Connect once, in a thread of its own: looking up a name alone can take twenty seconds, and cannot be told not to."""
+    import socket
+
+    answer: list[str] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), ADDRESS_S).close()
+            answer.append("")
+        except TimeoutError:
+            answer.append("no answer")
+        except socket.gaierror as error:
+            answer.append(f"the name is not found: {error.strerror}")
+        except (OSError, UnicodeError) as error:
+            answer.append(getattr(error, "strerror", None) or str(error))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(REACH_S)
+    return answer[0] if answer else f"no answer within {REACH_S:g} s"
+
+
+def _tls_context() -> ssl.SSLContext:
+    bundle = next((os.environ[name] for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
+    try:
+        if bundle:
+            folder = Path(bundle).is_dir()
+            return ssl.create_default_context(capath=bundle if folder else None, cafile=None if folder else bundle)
+        context = ssl.create_default_context()
+    except OSError as error:
+        raise NetworkError(f"The certificates in {bundle} cannot be read ({error}).", "Check REQUESTS_CA_BUNDLE.") from error
+    known = ssl.get_default_verify_paths()
+    if os.name == "posix" and not (known.cafile or known.capath):
+        import certifi  # Python from python.org on macOS comes without certificates
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _brief(error: Exception) -> str:
+    """The message of an error of urllib3, without the objects it prints before it."""
+    text = str(error.__cause__ or error)
+    return unquote(urls.shown(text.rpartition(">: ")[2]))[:200]
+
+
+def status_line(response: BaseHTTPResponse) -> str:
+    """`404 Not Found`; the phrase is the server's and may be anything."""
+    phrase = "".join(letter for letter in (response.reason or "") if letter.isprintable())[:60]
+    return f"{response.status} {phrase}".strip()

@@ -1,0 +1,291 @@
+"""Talk to Roboflow through its official SDK, without its habits: it waits for ever, prints, and puts the key into every URL.
+
+The SDK's client functions (`roboflow.adapters.rfapi`) are used for what they know: hosts and regions, routes, how an unfinished
+export is told. The function by which they send a request is exchanged for `_get` meanwhile, because theirs has no time limit and
+they drop the status and the Retry-After of a refusal. `Version.download` of the SDK is not used: it takes any folder that exists
+for a finished download, and unpacks without a look at what is in the archive.
+
+The key is a part of each URL, so no URL and no error of `requests` goes into a message; nor is one kept as its cause.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pipeline.errors import DataError, MissingDependency, NetworkError, UsageError, how_to_install
+from pipeline.stage import JSON
+
+KEY = "ROBOFLOW_API_KEY"
+CONNECT_S = 3.5
+"""How long a host may take to be found and reached; with the import of the SDK, no network is known within five seconds."""
+READ_S = 60.0
+"""How long it may be silent after that."""
+HOW_TO_GET_A_KEY = (
+    f"A free account has one (https://app.roboflow.com, Settings, API Keys): put it into the environment as {KEY}, or as a line "
+    f"{KEY}=… into a file .env beside params.yaml, or log in with `roboflow auth login`."
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One export of one version, which Roboflow never changes once it is made."""
+
+    workspace: str
+    project: str
+    version: int
+    format: str
+
+    def __str__(self) -> str:
+        return f"{self.workspace}/{self.project}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The SDK's client functions, and how to fetch a file with the SDK's own headers."""
+
+    rfapi: Any
+    get: Any
+    key: str
+
+    @property
+    def base(self) -> str:
+        return str(self.rfapi.API_URL)
+
+
+class Refused(Exception):
+    """An answer with a status of 400 or above. `said` is the message in it, in one line and without the key."""
+
+    def __init__(self, host: str, status: int, said: str, retry_after: str) -> None:
+        super().__init__(f"{host} answers {status}")
+        self.host, self.status, self.said, self.retry_after = host, status, said, retry_after
+
+
+@contextmanager
+def connect(base: Path, workspace: str) -> Iterator[Service]:
+    """Load the SDK and lend its functions, with careful requests.
+
+    Args:
+        base: the folder of params.yaml, where a file .env may hold the key.
+        workspace: whose key to take from the file of the service's own login, if it holds several.
+
+    Raises:
+        MissingDependency: the SDK is not installed.
+        UsageError: there is no key.
+        NetworkError: the service cannot be reached.
+    """
+    rfapi = _load()
+    key = find_key(base, workspace)
+    original = rfapi.http
+
+    def get(url: str, **options: Any) -> Any:
+        return _get(original, key, url, **options)
+
+    check_reachable(str(rfapi.API_URL))
+    rfapi.http = SimpleNamespace(get=get)
+    muted = [logging.getLogger(name) for name in ("urllib3.connectionpool", "urllib3.util.retry")]  # they log URLs
+    try:
+        for logger in muted:
+            logger.addFilter(_nothing)
+        yield Service(rfapi, get, key)
+    finally:
+        rfapi.http = original
+        for logger in muted:
+            logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
+
+
+def _load() -> Any:
+    """Import the SDK and undo what that does to the process: it reads any .env file above it, and redefines how warnings look."""
+    environment, look = dict(os.environ), warnings.formatwarning
+    try:
+        from roboflow.adapters import rfapi
+    except ImportError as error:
+        raise MissingDependency(f"The source 'roboflow' needs Roboflow's SDK ({error}).", how_to_install("roboflow")) from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"Roboflow's SDK does not start: {type(error).__name__} while it reads its own config file.",
+            "Repair or delete ~/.config/roboflow/config.json (on Windows ~/roboflow/config.json).",
+        ) from None
+    finally:
+        warnings.formatwarning = look
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+    return rfapi
+
+
+# ---- the key
+
+
+def find_key(base: Path, workspace: str) -> str:
+    """From the environment, else `.env` beside params.yaml, else the service's own config file; no other place is looked at."""
+    from dotenv import dotenv_values
+    from roboflow.config import load_roboflow_api_key
+
+    key, where = os.environ.get(KEY, "").strip(), f"the variable {KEY}"
+    if not key and (base / ".env").is_file():
+        try:
+            key = (dotenv_values(base / ".env", interpolate=False, encoding="utf-8-sig").get(KEY) or "").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{base / '.env'} cannot be read ({type(error).__name__}).", "It must be text in UTF-8.") from None
+        where = f"{base / '.env'}: {KEY}"
+    if not key:
+        try:
+            key = str(load_roboflow_api_key(workspace) or "").strip()
+        except (AttributeError, KeyError, TypeError, ValueError):
+            key = ""  # a config file without a login
+        where = "the key in Roboflow's config file"
+    if not key:
+        raise UsageError("Roboflow wants a key, and there is none.", HOW_TO_GET_A_KEY)
+    if not re.fullmatch(r"[A-Za-z0-9_.~-]+", key):
+        raise UsageError(f"{where} is no key: it holds other characters than letters, digits, '_' and '-'.", HOW_TO_GET_A_KEY)
+    return key
+
+
+def one_line(text: str) -> str:
+    """`text` of a stranger for a message: printable, in one line of at most 200 characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
+
+
+def without_key(text: str, key: str) -> str:
+    """`one_line`, with the key and whatever looks like one in a link taken out."""
+    return one_line(re.sub(r"(key=)[^\s&\"']+", r"\1…", text.replace(key, "…")))
+
+
+# ---- requests
+
+
+def host_of(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    return urlsplit(url).hostname or "the host"
+
+
+def check_reachable(url: str) -> None:
+    """Raise NetworkError within `CONNECT_S`: `requests` waits for a name server for as long as that likes.
+
+    With a proxy, which resolves names itself, nothing is checked.
+    """
+    import socket
+    import threading
+    from urllib.parse import urlsplit
+
+    from requests.utils import get_environ_proxies, select_proxy
+
+    if select_proxy(url, get_environ_proxies(url, no_proxy=None)):
+        return
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    found: list[str] = []
+
+    def knock() -> None:
+        try:
+            socket.create_connection(address, timeout=CONNECT_S / 2).close()
+            found.append("")
+        except OSError as error:
+            found.append(error.strerror or str(error) or type(error).__name__)
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(CONNECT_S)
+    if found != [""]:
+        raise unreachable(address[0], found[0] if found else f"no answer within {CONNECT_S:g} s")
+
+
+def unreachable(host: str, reason: str) -> NetworkError:
+    return NetworkError(
+        f"{host} cannot be reached ({reason}).",
+        "Check the network and its proxy; what was downloaded before can be used without.",
+    )
+
+
+def _get(http: Any, key: str, url: str, **options: Any) -> Any:
+    """A request with time limits. Raises NetworkError when there is no answer, Refused when it is a refusal."""
+    import requests
+
+    host, failure = host_of(url), ""
+    try:
+        response = http.get(url, timeout=(CONNECT_S, READ_S), **options)
+    except requests.RequestException as error:
+        failure = reason_of(error)
+    if failure:  # raised out here, for the error above holds the URL and would become part of this one
+        raise unreachable(host, failure)
+    if response.status_code >= 400:
+        said = _message(response) if not options.get("stream") else ""
+        response.close()
+        raise Refused(host, response.status_code, without_key(said, key), response.headers.get("Retry-After", ""))
+    return response
+
+
+def reason_of(error: Exception) -> str:
+    """Why a request failed, in words of ours: those of `requests` contain the URL."""
+    import requests
+
+    reasons: tuple[tuple[type[Exception], str], ...] = (
+        (requests.exceptions.ProxyError, "the proxy refuses"),
+        (requests.exceptions.SSLError, "its certificate is not accepted"),
+        (requests.exceptions.ConnectTimeout, f"no answer within {CONNECT_S:g} s"),
+        (requests.exceptions.Timeout, f"silent for {READ_S:g} s"),
+        (requests.exceptions.TooManyRedirects, "it redirects in a circle"),
+        (requests.exceptions.ConnectionError, "the connection fails"),
+        (requests.exceptions.ChunkedEncodingError, "the connection was cut"),
+    )
+    return next((words for kind, words in reasons if isinstance(error, kind)), type(error).__name__)
+
+
+def _message(response: Any) -> str:
+    """The message of a refusal. The whole answer is never shown: Roboflow repeats the key in it."""
+    try:
+        answer = json.loads(response.content[:100_000])
+    except ValueError:
+        return ""
+    error = answer.get("error", answer.get("message", "")) if isinstance(answer, dict) else ""
+    return str(error.get("message", "") if isinstance(error, dict) else error)
+
+
+# ---- what can be asked
+
+
+def ask_project(service: Service, query: Query) -> JSON:
+    """What Roboflow knows of a project: `project`, and `versions` at the top or in it."""
+    return _ask(service, query, service.rfapi.get_project, query.workspace, query.project)
+
+
+def ask_version(service: Service, query: Query) -> JSON:
+    """`version`: its `images`, whether it is still `generating`, its `progress` from 0 to 1."""
+    return _ask(service, query, service.rfapi.get_version, query.workspace, query.project, str(query.version), True)
+
+
+def ask_export(service: Service, query: Query) -> JSON:
+    """`export` with a `link`; `ready` False and `progress` while it is made. The first question has Roboflow make it."""
+    # The names that Roboflow's own pages use are not all known to its API; the SDK renames the same two.
+    name = {"yolov5": "yolov5pytorch", "yolov7": "yolov7pytorch"}.get(query.format, query.format)
+    return _ask(service, query, service.rfapi.get_version_export, query.workspace, query.project, str(query.version), name)
+
+
+def _ask(service: Service, query: Query, function: Any, *arguments: Any) -> JSON:
+    host = host_of(service.base)
+    answer: Any = None
+    try:
+        answer = function(service.key, *arguments)
+    except Refused:
+        raise
+    except (service.rfapi.RoboflowError, ValueError):  # neither 200 nor 202, or no JSON
+        pass
+    if not isinstance(answer, dict):
+        raise NetworkError(
+            f"{host} does not answer as Roboflow does when asked for {query}.", "A proxy or a login page may stand in between."
+        )
+    return answer

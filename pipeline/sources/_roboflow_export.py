@@ -1,0 +1,216 @@
+"""Have Roboflow make an export, wait for it, and download it whole."""
+
+from __future__ import annotations
+
+import math
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DataError, NetworkError, PipelineError
+from pipeline.sources import _roboflow_api as api
+from pipeline.sources._roboflow_api import Query, Refused, Service
+from pipeline.sources.archive import MAX_BYTES
+from pipeline.stage import JSON, Context
+
+POLL_S = 2.0
+"""Between two questions whether it is done."""
+_CHUNK = 2**20
+
+
+def prepare(service: Service, query: Query, limit_s: float, context: Context) -> JSON:
+    """Wait until the version and its export are made; what Roboflow says of them, with `export.link`.
+
+    Args:
+        limit_s: how long both may take together.
+
+    Raises:
+        DataError: no such project, version or format; or the time is up.
+        NetworkError: refused, or not reached.
+    """
+    deadline = time.monotonic() + limit_s
+
+    def version() -> tuple[JSON, float | None]:
+        answer = api.ask_version(service, query)
+        about = _mapping(answer, "version")
+        busy = bool(about.get("generating")) or about.get("images") == 0
+        return answer, _fraction(about) if busy else None
+
+    def export() -> tuple[JSON, float | None]:
+        answer = api.ask_export(service, query)
+        return answer, _fraction(answer) if answer.get("ready") is False else None
+
+    try:
+        described = _wait(version, "Roboflow makes the version", deadline, query, limit_s, context)
+    except Refused as refused:
+        failure = _explain(refused, query) or _absent(service, query, refused)
+    else:
+        try:
+            return {**described, **_wait(export, "Roboflow makes the export", deadline, query, limit_s, context)}
+        except Refused as refused:
+            failure = _explain(refused, query) or _not_exported(query, refused)
+    raise failure
+
+
+def _wait(
+    ask: Callable[[], tuple[JSON, float | None]], label: str, deadline: float, query: Query, limit_s: float, context: Context
+) -> JSON:
+    """Ask until `ask` tells no progress any more; its last answer."""
+    answer, progress = ask()
+    if progress is None:
+        return answer
+    shown = 0
+    with context.progress(f"{label} (%)", 100) as advance:
+        while progress is not None:
+            percent = max(shown, int(100 * progress))
+            if percent > shown:
+                advance(percent - shown)
+                shown = percent
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DataError(
+                    f"{label} of {query} for longer than {limit_s / 60:g} min ({shown} % done).",
+                    "It goes on there: run again later, or raise collect.options.wait_minutes.",
+                )
+            time.sleep(min(POLL_S, left))
+            answer, progress = ask()
+    return answer
+
+
+def _fraction(about: JSON) -> float:
+    """Progress within 0 to 1: Roboflow has been seen to tell more than 100 %, and may tell nothing."""
+    progress = about.get("progress")
+    known = isinstance(progress, int | float) and math.isfinite(progress)
+    return min(1.0, max(0.0, float(progress))) if known and progress is not None else 0.0
+
+
+def _explain(refused: Refused, query: Query) -> PipelineError | None:
+    """The refusals that mean the same wherever they are met; None for another."""
+    host, status = refused.host, refused.status
+    said = f": {refused.said}" if refused.said else ""
+    if status in (401, 403):
+        return NetworkError(f"{host} does not accept the key for {query} ({status}){said}", api.HOW_TO_GET_A_KEY)
+    if status == 429:
+        wait = _asked_wait(refused.retry_after)
+        return NetworkError(f"{host} answers no more for now: too many requests (429); {wait}.", "Run again then.")
+    if status >= 500:
+        return NetworkError(
+            f"{host} fails when asked for {query} ({status}){said}", "Only Roboflow can mend that: run again later."
+        )
+    return None
+
+
+def _asked_wait(retry_after: str) -> str:
+    if retry_after.isdigit():
+        return f"it asks to wait {int(retry_after)} s"
+    return f"it asks to wait until {api.one_line(retry_after)}" if retry_after else "it does not say for how long"
+
+
+def _absent(service: Service, query: Query, refused: Refused) -> PipelineError:
+    """Whether it is the version or the whole project that does not exist."""
+    project = f"{query.workspace}/{query.project}"
+    try:
+        versions = _versions(api.ask_project(service, query))
+    except Refused as again:
+        return _explain(again, query) or DataError(
+            f"collect.source: Roboflow has no project '{project}' that this key may see ({again.status}).",
+            "The address of the project's page tells both names: https://universe.roboflow.com/<workspace>/<project>.",
+        )
+    if query.version in versions:
+        return NetworkError(f"{refused.host} does not tell of {query} ({refused.status}): {refused.said}", "Run again later.")
+    there = f"Versions that exist: {', '.join(map(str, versions))}." if versions else "It has none yet: generate one on its page."
+    return DataError(f"collect.source: the project '{project}' has no version {query.version} ({refused.status}).", there)
+
+
+def _not_exported(query: Query, refused: Refused) -> PipelineError:
+    said = f": {refused.said}" if refused.said else "."
+    return DataError(
+        f"collect.options.format: {refused.host} does not export {query} as '{query.format}' ({refused.status}){said}",
+        "Choose one of https://roboflow.com/formats that fits the kind of project, such as coco, yolov8 or voc.",
+    )
+
+
+def _versions(answer: JSON) -> list[int]:
+    """The numbers of a project's versions; each has an id such as "workspace/project/3"."""
+    listed = answer.get("versions") or _mapping(answer, "project").get("versions")
+    rows = listed if isinstance(listed, list) else []
+    ids = (str(each.get("id")).rpartition("/")[2] for each in rows if isinstance(each, dict))
+    return sorted(int(number) for number in ids if number.isascii() and number.isdigit())
+
+
+def _mapping(answer: JSON, name: str) -> JSON:
+    value = answer.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+# ---- the download
+
+
+def download(service: Service, answer: JSON, target: Path, context: Context) -> None:
+    """Fetch the archive that `answer` links to; `target` is a temporary name, for the caller to rename.
+
+    Raises:
+        NetworkError: not reached, refused, cut off, of another length than announced, or no zip archive.
+    """
+    link = _mapping(answer, "export").get("link")
+    allowed = ("https://",) if service.base.startswith("https://") else ("https://", "http://")
+    if not isinstance(link, str) or not link.startswith(allowed):
+        raise NetworkError(
+            f"{api.host_of(service.base)} tells no link to the export.", "Run again; if that does not help, ask Roboflow."
+        )
+    host = api.host_of(link)
+    api.check_reachable(link)
+    try:
+        response = service.get(link, stream=True, headers={"Accept-Encoding": "identity"})
+    except Refused as refused:
+        status, wait = refused.status, f"; {_asked_wait(refused.retry_after)}" if refused.retry_after else ""
+    else:
+        with response:
+            _save(response, host, target, context)
+        _check_zip(target, host)
+        return
+    raise NetworkError(f"{host} does not hand out the export ({status}{wait}).", "Links run out after a while: run again.")
+
+
+def _save(response: Any, host: str, target: Path, context: Context) -> None:
+    announced = response.headers.get("Content-Length", "")
+    expected = int(announced) if announced.isascii() and announced.isdigit() else None
+    size = 0
+    with context.progress("download (MiB)", max(1, math.ceil((expected or 0) / _CHUNK))) as advance, target.open("wb") as out:
+        for chunk in _chunks(response, host):
+            out.write(chunk)
+            before, size = size, size + len(chunk)
+            advance(math.ceil(size / _CHUNK) - math.ceil(before / _CHUNK))
+            if size > MAX_BYTES:
+                raise NetworkError(f"{host} sends more than {MAX_BYTES:,} bytes: that is no data set.")
+    if expected is not None and size != expected:
+        raise NetworkError(f"{host} sent {size:,} of {expected:,} bytes.", "Run again.")
+
+
+def _chunks(response: Any, host: str) -> Iterator[bytes]:
+    import requests
+
+    failure = ""
+    try:
+        yield from response.iter_content(_CHUNK)
+    except requests.RequestException as error:
+        failure = api.reason_of(error)
+    if failure:
+        raise NetworkError(f"{host} broke off during the download ({failure}).", "Nothing of it is kept: run again.")
+
+
+def _check_zip(path: Path, host: str) -> None:
+    """That the archive has its beginning and its end. Its entries are checked as they are unpacked."""
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip()
+    if start.startswith(b"PK") and zipfile.is_zipfile(path):
+        return
+    if start.startswith(b"PK"):
+        what = "a zip archive that is damaged or cut short"
+    elif start.startswith(b"<"):
+        what = "a web page instead of a zip archive"
+    else:
+        what = f"{path.stat().st_size:,} bytes that are no zip archive"
+    raise NetworkError(f"{host} sent {what}.", "Run again; behind a proxy or a login page, let it pass.")
