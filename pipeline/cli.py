@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline import (
     __version__,
+    collect_command,
     commands,
     disk_errors,
     health_commands,
@@ -86,7 +87,9 @@ def _parse(argv: list[str], options: Options) -> None:
     if first == "run":
         _refuse_torn(argv, settings)
     _, unknown = parser.parse_known_args(words, namespace=options)
-    if unknown and first is not None:
+    if first == "collect":
+        options.source_options = unknown  # the chosen source knows them
+    elif unknown and first is not None:
         raise _unknown(unknown[0], first, commands_[first])
     if not hasattr(options, "command"):
         parser.print_help()
@@ -141,8 +144,8 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
     found: dict[str, _Parser] = {}
 
-    def add(name: str, function: Callable[[Options, Console], int], text: str) -> _Parser:
-        sub = subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+    def add(name: str, function: Callable[[Options, Console], int], text: str, with_help: bool = True) -> _Parser:
+        sub = subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False, add_help=with_help)
         sub.set_defaults(command=function)
         found[name] = sub
         return sub
@@ -153,6 +156,14 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     )
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--force", action="append", default=[], metavar="STAGE", help="run this stage even if it is up to date")
+    collect = add("collect", collect_command.collect, "collect images and labels from one more place", with_help=False)
+    collect.add_argument("source", nargs="?", metavar="SOURCE", help="a folder, archive, video, address, or a source's name")
+    collect.add_argument("-h", "--help", action="store_true", dest="source_help", help="this; after a SOURCE its own options")
+    collect.add_argument("--append", action="store_true", help="keep what the last version has, and add to it")
+    collect.add_argument("--name", help="the folder that its files get among several sources")
+    collect.add_argument("--license", default="", help="of the images, when the source does not state it")
+    collect.add_argument("--label-format", default="auto", metavar="FORMAT", help="of its labels; default: found by content")
+    collect.set_defaults(usage=collect.format_help)
     add("status", commands.status, "which stages are up to date, and why others are not")
     versions = add("versions", version_commands.versions, "list versions")
     versions.add_argument("stage", nargs="?", metavar="STAGE")

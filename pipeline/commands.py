@@ -40,9 +40,14 @@ class Options(argparse.Namespace):
     list_tags: bool
     remove: str | None
     folder: Path
+    append: bool
+    license: str
+    label_format: str
+    source_help: bool
+    source_options: list[str]
     yes: bool
     damaged: bool
-    source: Path
+    source: Any
     target: Path
     to: str
     from_format: str

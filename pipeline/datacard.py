@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ MOST_CLASSES = 200
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 
 
-def read_origin(folder: Path) -> dict[str, object]:
+def read_origin(folder: Path) -> dict[str, Any]:
     """Where the images come from, as a version of collect or annotate says; empty where it does not."""
     for name in (ORIGIN, "source.json"):
         path = folder / name
@@ -82,11 +83,19 @@ def _linked(value: object) -> str:
 
 
 def _origin(facts: Mapping[str, object]) -> str:
-    known = {key: value for key, value in facts.items() if value not in ("", None)}
+    known = {key: value for key, value in facts.items() if value not in ("", None) and key != "sources"}
     known.setdefault("license", UNKNOWN)
     names = {"license": "licence"}
     rows = [(names.get(key, key).replace("_", " "), _linked(value)) for key, value in known.items()]
-    return "\n".join(_table(("origin", ""), rows))
+    return "\n".join([*_table(("origin", ""), rows), *_sources(facts.get("sources"))])
+
+
+def _sources(sources: object) -> Iterator[str]:
+    """A row a source, where collect has several."""
+    if isinstance(sources, list):
+        rows = [tuple(_linked(each.get(key) or "") for key in ("name", "license", "homepage", "description")) for each in sources]
+        yield ""
+        yield from _table(("source", "licence", "homepage", ""), rows)
 
 
 def _counts(dataset: Dataset) -> str:

@@ -106,10 +106,12 @@ class _Settings:
 
     def wishes(self, folder: Path) -> annotate.Params:
         """How to import a folder: what params.yaml says is meant for the project's own images, not for those of any folder."""
-        from pipeline.labelling.importing import ORIGINS
+        from pipeline.datacard import read_origin
+        from pipeline.sources import ORIGINS
 
-        is_own = (folder / ORIGINS).exists() or folder.resolve() == self.source.resolve()
-        return self.project if is_own else self.command_line
+        if (folder / ORIGINS).exists():
+            return annotate.for_collected(self.project, read_origin(folder))
+        return self.project if folder.resolve() == self.source.resolve() else self.command_line
 
     @classmethod
     def read(cls, options: Options, project: Project, console: Console) -> _Settings:

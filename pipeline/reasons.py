@@ -24,7 +24,8 @@ def why(recipe: JSON, old: JSON, waiting: Mapping[str, int]) -> list[str]:
     if recipe["stage_version"] != old.get("stage_version"):
         phrases.append("the stage's code changed")
     phrases += _differences(old["params"], recipe["params"])
-    phrases += [f"{name} changed" for name, value in recipe["external"].items() if old.get("external", {}).get(name) != value]
+    known = old.get("external", {})
+    phrases += [f"{name} changed" for name, value in recipe["external"].items() if name in known and known[name] != value]
     phrases += _differences(old.get("libraries", {}), recipe["libraries"])
     return phrases
 
@@ -36,6 +37,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             phrases += _differences(before, after, f"{prefix}{key}.")
+        elif before != after and isinstance(after, list) and any(isinstance(each, dict) for each in after):
+            phrases.append(f"{prefix}{key} changed")
         elif before != after:
             phrases.append(f"{prefix}{key} {_short(before)} → {_short(after)}")
     return phrases

@@ -281,7 +281,7 @@ class Runner:
         stage = self._stages[name]
         inputs = {source: versions[source] for source in stage.inputs}
         history = self._like(recipe, [version for version in self._store.readable(name) if self._store.has_its_tables(version)])
-        previous = None if forced else self._like(recipe, self._store.versions(name))
+        previous = None if forced else self._like(recipe, self._store.versions(name), stage.takes_over)
         context = replace(
             self._context_of(name), previous=previous.path if previous else None, history=history.path if history else None
         )
@@ -343,9 +343,10 @@ class Runner:
         self._lineages[version] = found
         return found
 
-    def _like(self, recipe: JSON, versions: Sequence[Version]) -> Version | None:
+    def _like(
+        self, recipe: JSON, versions: Sequence[Version], parts: Sequence[str] = ("stage_version", "params", "libraries")
+    ) -> Version | None:
         """The newest of `versions` made by the same code, params and libraries, from whatever inputs."""
-        parts = ("stage_version", "params", "libraries")
         for version in reversed(versions):
             old = version.manifest["recipe"]
             if all(old.get(part) == recipe[part] for part in parts):

@@ -47,9 +47,10 @@ class Context:
         cache: a folder that outlives versions, for downloads.
         device: "auto", "cpu", "mps", "cuda" or "cuda:0".
         workers: processes or threads for per-image work.
-        previous: the newest version made by the same code and params, or None; its per-image work may be linked, not done again.
-            None when the stage is forced, for that is how damaged versions are made anew.
-        history: the same version, also when the stage is forced; its decisions may be kept, not its files.
+        previous: the newest version made by the same code and params (`Stage.takes_over`), or None; its per-image work may be
+            linked, not done again. None when the stage is forced, for that is how damaged versions are made anew.
+        history: the newest version made by the same code and params, also when the stage is forced; its decisions may be kept,
+            not its files.
         progress: `with context.progress("resize", total) as advance: advance()`.
         warn: tell the user something that does not stop the run.
     """
@@ -85,6 +86,7 @@ class Stage:
         external: what the stage reads from outside the workspace, as `{name: fingerprint}`; part of the recipe.
         preflight: raises before anything runs when the params ask for what this machine does not have.
         headline: the summary in a line, for tables.
+        takes_over: the parts of the recipe that a version must share to become `Context.previous`.
         reads_manifests: the result tells how the inputs were made; another version of the same bytes is then another input.
     """
 
@@ -98,4 +100,5 @@ class Stage:
     external: Callable[[Any, Context], dict[str, str]] | None = None
     preflight: Callable[[Any, Context], None] | None = None
     headline: Callable[[JSON], str] = counted
+    takes_over: tuple[str, ...] = ("stage_version", "params", "libraries")
     reads_manifests: bool = False

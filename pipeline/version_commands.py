@@ -89,11 +89,15 @@ def show(options: Options, console: Console) -> int:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Nested mappings as `a.b.c → value`."""
+    """Nested mappings as `a.b.c → value`; in lists of mappings each is one value, without what is empty in it."""
     flat: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             flat.update(flatten(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+            for number, each in enumerate(value, 1):
+                said = {inner: setting for inner, setting in flatten(each).items() if setting not in ("", None, [], {})}
+                flat[f"{prefix}{key}.{number}"] = ", ".join(f"{inner}: {setting}" for inner, setting in said.items())
         else:
             flat[f"{prefix}{key}"] = value
     return flat

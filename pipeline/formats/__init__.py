@@ -127,17 +127,22 @@ def describe() -> str:
     return f"Known formats: {', '.join(names())} (docs/formats.md says what marks each)."
 
 
+class NoLabels(DataError):
+    """A tree without one label file of a known format."""
+
+
 def choose(files: FileSet) -> tuple[str, str]:
     """The format of a tree, by its content, and the reason.
 
     Raises:
-        DataError: none fits, or two fit equally well.
+        NoLabels: none fits.
+        DataError: two fit equally well.
     """
     found = [(name, evidence) for name in names() if (evidence := load(name).detect(files))]
     if not found:
         others = [path for path in files.paths if not is_image(path)]
         seen = f"Other files there: {', '.join(others[:5])}{' …' if len(others) > 5 else ''}.\n" if others else ""
-        raise DataError(
+        raise NoLabels(
             f"There are {len(files.photos)} images but no labels in a known format in {files.root}",
             f"{seen}{describe()}\nLabels may also lie in a folder beside the images: collect their common parent.",
         )

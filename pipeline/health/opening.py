@@ -19,9 +19,10 @@ from pipeline.images import UnreadableImage
 from pipeline.labelling.classes import Classes
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
-from pipeline.labelling.importing import ORIGINS, read_origins
+from pipeline.labelling.importing import read_origins
 from pipeline.labelling.merging import import_sources, merge, note_links
 from pipeline.ledger import Entry, Ledger
+from pipeline.sources import ORIGINS
 from pipeline.stage import Context
 
 TABLE = "images.parquet"

@@ -40,6 +40,7 @@ from pipeline.labelling.labels import Labels
 from pipeline.labelling.resolve import resolve
 from pipeline.ledger import Entry, Ledger
 from pipeline.paths import CONTROL
+from pipeline.sources import ORIGINS
 from pipeline.stage import Context
 
 CHOSEN_REASONS = frozenset(
@@ -51,7 +52,8 @@ CHOSEN_REASONS = frozenset(
 )
 """Dropped because the user or the format wants it so, not because something is wrong."""
 
-ORIGINS = "origins.jsonl"
+NONE = "none"
+"""The format of images that have no labels."""
 
 _TOGETHER = "Bring the images together with their labels: `collect.source` must lead to both; for `convert` there is --images."
 
@@ -89,14 +91,17 @@ def import_files(
     before = len(ledger.entries)
     if policy.has_images and not files.photos:
         raise DataError(_without_images(files), _TOGETHER)
-    name, reason = (policy.format, "annotate.format") if policy.format != "auto" else formats.choose(files)
-    labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
-    _refuse_malformed(labels, policy)
-    _refuse_empty(labels, name, files)
-    names, positions = _map_classes(labels, policy, ledger)
+    if policy.format == NONE:
+        name, reason, labels = NONE, "no label files", Labels()
+    else:
+        name, reason = (policy.format, "annotate.format") if policy.format != "auto" else formats.choose(files)
+        labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
+        _refuse_malformed(labels, policy)
+        _refuse_empty(labels, name, files)
+    names, positions = _map_classes(labels, policy, ledger) if name != NONE else ((), [])
     declared, refused = ({}, {}) if policy.has_images else name_images(labels, ledger)
     work = Import(files, labels, resolve(labels, list(declared) or files.photos, ledger, refused), policy, ledger, context)
-    if not work.labelled and not work.found.contested:
+    if labels.images and not work.labelled and not work.found.contested:
         missing = [f"{image.file}: {image.label}" for image in labels.images]
         raise DataError("Not one of the labelled images is there", _TOGETHER, missing)
     drop_photos_without_labels(work)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from pipeline.dataset import EDGES, Dataset
 from pipeline.errors import DataError
+from pipeline.formats import NoLabels
 from pipeline.labelling.classes import Classes, map_classes
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
-from pipeline.labelling.importing import Imported, import_files
+from pipeline.labelling.importing import NONE, Imported, import_files
 from pipeline.ledger import Ledger
 from pipeline.stage import Context
 
@@ -29,21 +31,30 @@ def import_sources(
     context: Context,
     origins: Mapping[str, Mapping[str, object]] | None = None,
 ) -> list[Imported]:
-    """Read every source, one policy each; arguments as in `import_files`.
+    """Read every source, one policy each; arguments as in `import_files`. One of several may be images alone.
 
     Raises:
         DataError: what `import_files` raises, of all sources at once.
     """
     note_links(files, ledger)
-    imported, errors = [], {}
+    imported: list[Imported] = []
+    errors: dict[str, DataError] = {}
+    bare: list[Policy] = []
     for policy in policies:
         try:
             imported.append(import_files(files, policy, ledger, context, origins))
+        except NoLabels as error:
+            if len(policies) == 1:
+                raise
+            errors[policy.folder] = error
+            bare.append(policy)
         except DataError as error:
             if len(policies) == 1:
                 raise
             errors[policy.folder] = error
-    if errors:
+    if len(bare) == len(errors) < len(policies):  # photos to label later, or of nothing: beside labelled ones both make sense
+        imported += [import_files(files, replace(policy, format=NONE), ledger, context, origins) for policy in bare]
+    elif errors:
         problems = [f"{folder}: {problem}" for folder, error in errors.items() for problem in (error.message, *error.problems)]
         hints = dict.fromkeys(error.hint for error in errors.values() if error.hint)
         raise DataError(f"{len(errors)} of {len(policies)} sources cannot be read", "\n".join(hints), problems)

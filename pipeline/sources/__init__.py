@@ -12,12 +12,27 @@ A source module has:
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.ledger import Ledger
-from pipeline.stage import Context
+from pipeline.stage import JSON, Context
+
+ORIGINS = "origins.jsonl"
+"""In a version of collect: a line a file, with what `Origin` tells of it."""
+
+
+UNKNOWN = "unknown"
+"""The licence that neither the source nor the user states."""
+
+
+def read_rows(path: Path) -> Iterator[JSON]:
+    """The rows of a file such as `origins.jsonl`."""
+    # Not `splitlines`: it also splits at characters such as U+2028, which JSON leaves as they are.
+    yield from (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
 
 
 def local_path(location: str, context: Context) -> Path:
@@ -37,12 +52,14 @@ class Origin:
         origin: URL, path inside an archive, or path on disk it was copied from.
         group: files of one video, burst or scene bear the same name; "" when the source does not know.
         hash: BLAKE3 of the file in `out`, where the source came by it anyway; "" has collect read the file.
+        license: of this file, where it has one of its own.
     """
 
     path: str
     origin: str
     group: str = ""
     hash: str = ""
+    license: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ class Fetched:
         license: as the source states it; "" when it does not.
         homepage: where it can be looked up.
         description: one line for the report.
+        kind, query: of the source that this one stands for, where it stands for another.
     """
 
     files: list[Origin]
@@ -61,6 +79,8 @@ class Fetched:
     homepage: str = ""
     description: str = ""
     ledger: Ledger = field(default_factory=Ledger)
+    kind: str = ""
+    query: str = ""
 
 
 # Large or foreign kinds that hold no labels. Whatever else lies beside the images comes along: a label format may use any suffix.

@@ -25,26 +25,37 @@ THUMBNAIL = (64, 36)
 
 
 class Choice(StageParams):
-    """The options that say which frames are kept; of `every_s`, `frames` and `scenes` one.
+    """The options that say which frames are kept; of `every_s`, `frames` and `scenes` one."""
 
-    Attributes:
-        every_s: a frame every so many seconds; 0 keeps every frame. 1 where none of the three is given.
-        frames: so many of each video, evenly spread.
-        scenes: the first frame of each scene.
-        scene_change: how much of the brightness must change for a new scene, 0 to 1, as in FFmpeg's `select=gt(scene,0.3)`.
-        sharp: instead of a fixed frame, the sharpest of each stretch or scene (variance of the Laplacian).
-        start_s, end_s: what lies before and after is left out; seconds from the first frame.
-        max_frames: at most so many of each video, evenly spread; of scenes the first ones.
-    """
-
-    every_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    frames: int | None = Field(default=None, ge=1)
-    scenes: bool = False
-    scene_change: float = Field(default=0.3, gt=0, lt=1)
-    sharp: bool = False
-    start_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    end_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    max_frames: int | None = Field(default=None, ge=1)
+    every_s: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="a frame every so many seconds; 0 keeps every frame. 1 where none of the three is given.",
+    )
+    frames: int | None = Field(default=None, ge=1, description="so many of each video, evenly spread")
+    scenes: bool = Field(default=False, description="the first frame of each scene")
+    scene_change: float = Field(
+        default=0.3,
+        gt=0,
+        lt=1,
+        description="how much of the brightness must change for a new scene, 0 to 1, as in FFmpeg's `select=gt(scene,0.3)`",
+    )
+    sharp: bool = Field(
+        default=False, description="instead of a fixed frame, the sharpest of each stretch or scene (variance of the Laplacian)"
+    )
+    start_s: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="what lies before is left out; seconds from the first frame"
+    )
+    end_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="what lies after is left out; seconds from the first frame",
+    )
+    max_frames: int | None = Field(
+        default=None, ge=1, description="at most so many of each video, evenly spread; of scenes the first ones"
+    )
 
     @field_validator("frames", "scenes")
     @classmethod

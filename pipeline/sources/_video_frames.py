@@ -25,17 +25,13 @@ to be kept, before a still background."""
 
 
 class Saving(Choice):
-    """The options that say how frames are written.
+    """The options that say how frames are written."""
 
-    Attributes:
-        drop_similar: leave out a frame that looks like the one kept before it (`images.dhash`).
-        format: of the images.
-        jpeg_quality: 1 to 100.
-    """
-
-    drop_similar: bool = False
-    format: Literal["jpg", "png"] = "jpg"
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    drop_similar: bool = Field(
+        default=False, description="leave out a frame that looks like the one kept before it (`images.dhash`)"
+    )
+    format: Literal["jpg", "png"] = Field(default="jpg", description="of the images")
+    jpeg_quality: int = Field(default=95, ge=1, le=100, description="1 to 100")
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pipeline import files
 from pipeline.downloads import Check, Download, Limits, Outcome, download_all, urls
 from pipeline.errors import NetworkError
 from pipeline.ledger import Ledger
-from pipeline.sources import Origin
+from pipeline.sources import ORIGINS, Origin, read_rows
 from pipeline.stage import Context
 
 MAX_IMAGE_BYTES = 1 << 30
@@ -100,8 +99,7 @@ def _take_over(images: Sequence[WebImage], out: Path, previous: Path | None) -> 
     if previous is None:
         return {}
     try:
-        rows = map(json.loads, (previous / "origins.jsonl").read_text(encoding="utf-8").split("\n")[:-1])
-        held = {row["origin"]: row for row in rows}
+        held = {row["origin"]: row for row in read_rows(previous / ORIGINS)}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # damaged, and nobody has verified it yet
     linked = {}

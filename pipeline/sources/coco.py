@@ -36,25 +36,25 @@ INSTANCES = "annotations/instances.json"
 
 
 class Options(StageParams):
-    """Options of `coco`. `collect.seed` chooses the images.
+    """Options of `coco`. `collect.seed` chooses the images."""
 
-    Attributes:
-        annotations: an instances file or a zip of such files, on this machine or a URL; the official ones of 2017 unless given.
-        split: which file of the zip: `instances_<split>.json`. val2017 has 5,000 images, train2017 118,287.
-        classes: only images that show one of these, and only their boxes; [] for all.
-        limit: at most so many images; 0 for all.
-        max_missing: the share of the images that may fail.
-        per_host: downloads at once from one host.
-        requests_per_second: to one host; 0 for no limit.
-    """
-
-    annotations: str = Field(default=OFFICIAL, min_length=1)
-    split: str = Field(default="val2017", pattern="^[A-Za-z0-9_.-]+$")
-    classes: list[str] = Field(default_factory=list)
-    limit: int = Field(default=0, ge=0)
-    max_missing: float = Field(default=0.01, ge=0, le=1)
-    per_host: int = Field(default=16, ge=1, le=64)
-    requests_per_second: float = Field(default=0.0, ge=0)
+    annotations: str = Field(
+        default=OFFICIAL,
+        min_length=1,
+        description="an instances file or a zip of such files, on this machine or a URL; the official ones of 2017 unless given",
+    )
+    split: str = Field(
+        default="val2017",
+        pattern="^[A-Za-z0-9_.-]+$",
+        description="which file of the zip: `instances_<split>.json`. val2017 has 5,000 images, train2017 118,287.",
+    )
+    classes: list[str] = Field(
+        default_factory=list, description="only images that show one of these, and only their boxes; [] for all"
+    )
+    limit: int = Field(default=0, ge=0, description="at most so many images; 0 for all")
+    max_missing: float = Field(default=0.01, ge=0, le=1, description="the share of the images that may fail")
+    per_host: int = Field(default=16, ge=1, le=64, description="downloads at once from one host")
+    requests_per_second: float = Field(default=0.0, ge=0, description="to one host; 0 for no limit")
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:

@@ -46,15 +46,10 @@ _DEAL, _PEN, _SCENE = 1, 2, 3  # numpy takes [1, 2] and [1, 2, 0] for the same s
 
 
 class Options(StageParams):
-    """`collect.options` of the sample.
+    """`collect.options` of the sample."""
 
-    Attributes:
-        images: how many images; they are shared evenly among the groups.
-        size: long side in pixels; the short one is three quarters of it.
-    """
-
-    images: int = Field(default=200, ge=1, le=10_000)
-    size: int = Field(default=480, ge=160, le=1920)
+    images: int = Field(default=200, ge=1, le=10_000, description="how many images; they are shared evenly among the groups")
+    size: int = Field(default=480, ge=160, le=1920, description="long side in pixels; the short one is three quarters of it")
 
 
 @dataclass(frozen=True)

@@ -30,23 +30,21 @@ _SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TI
 
 
 class Options(StageParams):
-    """Options of `url:…`.
+    """Options of `url:…`."""
 
-    Attributes:
-        sha256: of the file that a single URL leads to.
-        suffix: appended to names without a suffix of an image (".jpg"); "" finds it by looking into the file.
-        keep_folders: keep host and folders of the URLs as folders; else a file lies flat under the last part of its URL.
-        max_missing: the share of a list that may fail.
-        per_host: downloads at once from one host.
-        requests_per_second: to one host; 0 for no limit.
-    """
-
-    sha256: str = Field(default="", pattern="^([0-9a-fA-F]{64})?$")
-    suffix: str = Field(default="", pattern=r"^(\.[A-Za-z0-9]{2,5})?$")
-    keep_folders: bool = False
-    max_missing: float = Field(default=0.05, ge=0, le=1)
-    per_host: int = Field(default=16, ge=1, le=64)
-    requests_per_second: float = Field(default=0.0, ge=0)
+    sha256: str = Field(default="", pattern="^([0-9a-fA-F]{64})?$", description="of the file that a single URL leads to")
+    suffix: str = Field(
+        default="",
+        pattern=r"^(\.[A-Za-z0-9]{2,5})?$",
+        description="appended to names without a suffix of an image ('.jpg'); '' finds it by looking into the file",
+    )
+    keep_folders: bool = Field(
+        default=False,
+        description="keep host and folders of the URLs as folders; else a file lies flat under the last part of its URL",
+    )
+    max_missing: float = Field(default=0.05, ge=0, le=1, description="the share of a list that may fail")
+    per_host: int = Field(default=16, ge=1, le=64, description="downloads at once from one host")
+    requests_per_second: float = Field(default=0.0, ge=0, description="to one host; 0 for no limit")
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pydantic import Field
+
 from pipeline.errors import DataError
 from pipeline.fingerprint import FolderIndex, of_value
 from pipeline.ledger import Ledger
@@ -29,13 +31,12 @@ VERSION = 1
 
 
 class Options(Saving):
-    """`collect.options` of videos: those of `Saving` and `Choice`, and one more.
+    """`collect.options` of videos: those of `Saving` and `Choice`, and one more."""
 
-    Attributes:
-        first_number: by which number label files of single frames call the first; None where that is to be found out.
-    """
-
-    first_number: Literal[0, 1] | None = None
+    first_number: Literal[0, 1] | None = Field(
+        default=None,
+        description="by which number label files of single frames call the first; None where that is to be found out",
+    )
 
 
 @dataclass(frozen=True)

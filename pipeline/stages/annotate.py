@@ -93,9 +93,12 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     from pipeline.datacard import read_origin, write_card
     from pipeline.labelling import merging
     from pipeline.labelling.fileset import FileSet
-    from pipeline.labelling.importing import ORIGINS, read_origins, warn_of_losses, warn_of_unlabelled
+    from pipeline.labelling.importing import read_origins, warn_of_losses, warn_of_unlabelled
     from pipeline.ledger import Ledger
+    from pipeline.sources import ORIGINS
 
+    about = read_origin(inputs["collect"])
+    params = for_collected(params, about)
     ledger = Ledger()
     tree = FileSet.scan(inputs["collect"] / "files")
     origins = read_origins(inputs["collect"] / ORIGINS)
@@ -124,7 +127,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     dataset.save(out)
     ledger.write(out)
     formats_read = ", ".join(dict.fromkeys(part.format for part in imported))
-    write_card(out, dataset, {**read_origin(inputs["collect"]), "labels": formats_read}, ledger.entries)
+    write_card(out, dataset, {**about, "labels": formats_read}, ledger.entries)
     splits = dataset.images["split"].value_counts()
     return {
         **dataset.counts(),
@@ -136,6 +139,27 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
         "splits": {name: int(splits[name]) for name in ("train", "val", "test") if name in splits},
         "ledger": ledger.counts(),
     }
+
+
+def for_collected(params: Params, about: Mapping[str, Any]) -> Params:
+    """Where collect has several sources, each is read by itself, in the format that was said of it.
+
+    Args:
+        about: `source.json` of collect.
+    """
+    collected = about.get("sources", ())
+    if params.sources or not collected:
+        return params
+    sources = [
+        Source(
+            folder=each["name"],
+            format=each["format"] if params.format == "auto" else params.format,
+            options=params.options,
+            frame=params.frame,
+        )
+        for each in collected
+    ]
+    return params.model_copy(update={"sources": sources})
 
 
 def policies(params: Params, **given: Any) -> list[Policy]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from pipeline import files, fingerprint
+from pipeline import collecting, files, fingerprint
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import archive
@@ -72,14 +72,14 @@ def test_a_change_in_the_folder_changes_the_fingerprint(photos: Path, context: C
 
 def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
     with pytest.raises(DataError, match=r"there is no folder or archive .*smaple\.\nDid you mean 'sample'"):
-        collect.resolve("smaple", context)
+        collecting.resolve("smaple", context)
     with pytest.raises(DataError) as caught:
-        collect.resolve("sub/../nothing", context)
+        collecting.resolve("sub/../nothing", context)
     assert caught.value.message == f"collect.source: there is no folder or archive {photos.resolve().parent / 'nothing'}."
     assert caught.value.hint.startswith("Relative paths start where params.yaml lies. Sources with a name: ")
     assert "archive" not in caught.value.hint, "a path is enough"
     with pytest.raises(DataError, match=r"there is no source 'robofow'\.\nDid you mean 'roboflow'"):
-        collect.resolve("robofow://team/project/3", context)
+        collecting.resolve("robofow://team/project/3", context)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
 def test_a_source_is_known_by_what_is_given(source: str, expected: tuple[str, str], photos: Path, context: Context) -> None:
     (photos / "drive.MP4").touch()
     (photos / "a.zip").touch()
-    assert collect.resolve(source, context) == expected
+    assert collecting.resolve(source, context) == expected
 
 
 def test_unknown_options_are_named(photos: Path, context: Context, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_file_that_never_was_a_zip_is_named_as_such(tmp_path: Path, context: C
 
 def test_a_home_that_nobody_knows_is_a_name_like_any_other(context: Context) -> None:
     with pytest.raises(DataError, match=r"there is no folder or archive .*~nobody-of-this-name"):
-        collect.resolve("~nobody-of-this-name/photos", context)
+        collecting.resolve("~nobody-of-this-name/photos", context)
 
 
 def test_a_version_before_that_lost_its_list_of_files_is_no_help_and_no_harm(

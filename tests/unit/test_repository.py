@@ -21,47 +21,23 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pipeline"
 
 # From the top down: a module may import from its own layer and from those below. Names are modules and folders of pipeline/.
-LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    (
-        "command line",
-        frozenset(
-            {
-                "__main__",
-                "cli",
-                "commands",
-                "console",
-                "disk_errors",
-                "doctor",
-                "health_commands",
-                "upkeep_commands",
-                "version_commands",
-            }
+LAYERS: tuple[tuple[str, frozenset[str]], ...] = tuple(
+    (name, frozenset(modules.split()))
+    for name, modules in (
+        (
+            "command line",
+            "__main__ cli collect_command commands console disk_errors doctor health_commands upkeep_commands version_commands",
         ),
-    ),
-    ("runner", frozenset({"reasons", "runner"})),
-    ("stages", frozenset({"stages"})),
-    ("tools and plugins", frozenset()),  # everything that is not named: sources, formats, runtimes, metrics, yolo, …
-    ("data", frozenset({"boxes", "dataset", "detections", "images", "ledger", "parallel"})),
-    (
-        "base",
-        frozenset(
-            {
-                "files",
-                "fingerprint",
-                "locking",
-                "machine",
-                "params",
-                "params_messages",
-                "params_yaml",
-                "paths",
-                "plugins",
-                "stage",
-                "store",
-                "version",
-            }
+        ("runner", "reasons runner"),
+        ("stages", "stages"),
+        ("tools and plugins", ""),  # everything that is not named: sources, formats, runtimes, metrics, yolo, …
+        ("data", "boxes dataset detections images ledger parallel"),
+        (
+            "base",
+            "files fingerprint locking machine params params_messages params_yaml paths plugins stage store version",
         ),
-    ),
-    ("errors", frozenset({"errors"})),
+        ("errors", "errors"),
+    )
 )
 REST = 3
 

@@ -38,6 +38,12 @@ def test_the_page_of_formats_is_up_to_date() -> None:
     assert (ROOT / "docs" / "formats.md").read_text(encoding="utf-8") == made_page("formats_reference")
 
 
+def test_the_page_of_sources_is_up_to_date_and_describes_every_option() -> None:
+    text = made_page("sources_reference")
+    assert (ROOT / "docs" / "collect.md").read_text(encoding="utf-8") == text, "run scripts/sources_reference.py"
+    assert [line for line in text.splitlines() if line.startswith("| `") and line.endswith("|  |")] == []
+
+
 def test_the_reference_is_up_to_date_and_describes_every_key() -> None:
     text = made_page("params_reference")
     assert (ROOT / "docs" / "params.md").read_text(encoding="utf-8") == text, "run scripts/params_reference.py"

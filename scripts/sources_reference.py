@@ -1,0 +1,106 @@
+"""Write docs/collect.md, a section for every source of images, from the modules that fetch them.
+
+python scripts/sources_reference.py            writes the page
+python scripts/sources_reference.py --check    exit 1 when the page is not up to date
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pipeline import collecting, plugins  # noqa: E402
+
+PAGE = ROOT / "docs" / "collect.md"
+HEAD = """# Where images come from
+
+Made by `scripts/sources_reference.py` from the modules in `pipeline/sources/`, one file each.
+
+    python -m pipeline collect ../photos                                  a folder, or a zip or tar of images and labels
+    python -m pipeline collect drive.mp4 --every 0.5                      two frames a second, with the labels beside the video
+    python -m pipeline collect roboflow://team/project/3                  or https://universe.roboflow.com/team/project/dataset/3
+    python -m pipeline collect coco --classes dog,cat --limit 200         200 images of COCO with dogs or cats, and their boxes
+    python -m pipeline collect url:list.txt                               the images of a list of URLs
+    python -m pipeline collect https://host/data.zip --sha256 3f2a…       an archive from the web
+
+Each makes a version of `collect` and shows the lines for params.yaml that stand for it, so that `run all` goes on with it:
+
+    collect:
+      source: coco
+      options: {classes: [dog, cat], limit: 200}
+
+`collect SOURCE --help` tells the options of a source. On the command line they are words (`--max-frames 100`, lists with commas),
+in params.yaml the keys of `collect.options`.
+
+## Several sources
+
+`collect SOURCE --append` keeps what the last version has, without looking at its sources again, and adds one more: the memory
+card of yesterday need not be there. In params.yaml it is a list, each with a folder (`name`), a licence and a label format of
+its own:
+
+    collect:
+      sources:
+        - {source: ../photos, format: voc, license: CC-BY-4.0}
+        - {source: drive.mp4, name: drive, options: {every_s: 1}}
+
+Each source lies in its own folder below `files/`; `annotate` reads each by its own format and puts them together by class name.
+One of several may be images alone.
+
+## What a version says
+
+`origins.jsonl` has a line for every file: its URL, place in an archive or path, hash, size, licence, and the video or burst it
+belongs to. `times.jsonl` says when it came. The manifest holds the query. What was asked for and not obtained stands in
+`ledger.jsonl` with the reason. `verify collect` hashes everything again. The same query again is reused, without a network.
+
+## Downloads
+
+Files are fetched in parallel, each to a temporary name, checked (length, hash where one is known, does the image open), then
+named. Ctrl-C and the same command again goes on in the middle of a file where the server allows it. 429, 5xx and timeouts are
+tried again with growing pauses; `Retry-After` is honoured, and so are `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and
+`REQUESTS_CA_BUNDLE`.
+A missing network is told in one line within five seconds.
+
+Archives are unpacked carefully: no path leaves the folder, no links or devices, and what unpacks to far more than it was is
+refused.
+
+## Keys
+
+Keys come from the environment, from a file `.env` beside params.yaml (`ROBOFLOW_API_KEY=…`; keep it out of git), or from the
+service's own file. They stand in no manifest, ledger, log or error. A URL with a password or token goes into a text file, given
+as `url:file.txt`.
+
+"""
+
+
+def page() -> str:
+    lines = []
+    for name in plugins.names(collecting.PACKAGE):
+        module = plugins.load(collecting.PACKAGE, name)
+        lines += [f"## {name}\n", inspect.getdoc(module) or "", ""]
+        fields = module.Options.model_fields
+        if fields:
+            lines += ["| option | default | |", "|---|---|---|"]
+        for option, field in fields.items():
+            default = json.dumps(field.get_default(call_default_factory=True))
+            text = (field.description or "").replace("|", "\\|")
+            lines.append(f"| `{option}` | {'' if default in ('null', '[]') else f'`{default}`'} | {text} |")
+        if fields:
+            lines.append("")
+    return HEAD + "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> int:
+    text = page()
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Several sources in one version of collect, and sources that are kept when others are added."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline import cli, collecting, fingerprint
+from pipeline.collecting import Source
+from pipeline.errors import DataError, ParamsError
+from pipeline.stage import Context
+from pipeline.stages import collect
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with two folders beside it: `cats` with VOC labels and `dogs` without any."""
+    for folder, names in (("cats", ("a.jpg", "sub/b.jpg")), ("dogs", ("a.jpg", "c.jpg"))):
+        for number, name in enumerate(names):
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(os.fspath(path), np.full((48, 64, 3), 40 * number + ord(folder[0]), np.uint8))
+    for name in ("a", "sub/b"):
+        (tmp_path / "cats" / f"{name}.xml").write_text(
+            f"<annotation><filename>{Path(name).name}.jpg</filename><size><width>64</width><height>48</height></size>"
+            "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>"
+        )
+    (tmp_path / "dogs" / "notes.docx").write_text("x")
+    work = tmp_path / "work"
+    assert cli.main(["init", os.fspath(work)]) == 0
+    monkeypatch.chdir(work)
+    return work
+
+
+def yp(*words: str) -> int:
+    return cli.main(["collect", *words, "--quiet"])
+
+
+def rows(version: Path, name: str = "origins.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (version / name).read_text(encoding="utf-8").splitlines()]
+
+
+def collected(project: Path, number: int) -> Path:
+    return project / "datasets" / "collect" / f"v{number}"
+
+
+def summary(project: Path, number: int) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((collected(project, number) / "manifest.json").read_text(encoding="utf-8"))
+    summary: dict[str, Any] = manifest["summary"]
+    return summary
+
+
+def test_each_of_several_sources_has_a_folder_a_licence_and_an_account(project: Path) -> None:
+    sources = '[{source: ../cats, license: CC0-1.0}, {source: "folder:../dogs", name: hounds}]'
+    assert cli.main(["run", "collect..annotate", f"collect.sources={sources}", "--quiet"]) == 0
+    found = rows(collected(project, 1))
+    assert [(row["path"], row["license"]) for row in found] == [
+        ("cats/a.jpg", "CC0-1.0"),
+        ("cats/a.xml", "CC0-1.0"),
+        ("cats/sub/b.jpg", "CC0-1.0"),
+        ("cats/sub/b.xml", "CC0-1.0"),
+        ("hounds/a.jpg", "unknown"),
+        ("hounds/c.jpg", "unknown"),
+    ]
+    assert [entry["path"] for entry in rows(collected(project, 1), "ledger.jsonl")] == ["hounds/notes.docx"]
+    assert summary(project, 1)["license"] == "CC0-1.0; unknown"
+    annotated = json.loads((project / "datasets/annotate/v1/manifest.json").read_text(encoding="utf-8"))["summary"]
+    assert (annotated["images"], annotated["boxes"], annotated["format"]) == (4, 2, "voc, none")
+    card = (project / "datasets/annotate/v1/CARD.md").read_text(encoding="utf-8")
+    assert "| cats | CC0-1.0 |" in card
+    assert "| hounds | unknown |" in card
+
+
+def test_append_keeps_what_is_there_without_looking_at_its_source_again(project: Path) -> None:
+    assert yp("../cats", "--license", "CC0-1.0") == 0
+    first = rows(collected(project, 1))
+    (project.parent / "cats").rename(project.parent / "gone")
+    assert yp("../dogs", "--append") == 0
+    second = rows(collected(project, 2))
+    assert [{**row, "path": f"cats/{row['path']}"} for row in first] == second[: len(first)]
+    assert [row["path"] for row in second[len(first) :]] == ["dogs/a.jpg", "dogs/c.jpg"]
+    old, new = collected(project, 1) / "files/a.jpg", collected(project, 2) / "files/cats/a.jpg"
+    assert old.stat().st_ino == new.stat().st_ino, "linked, not copied"
+    assert rows(collected(project, 2), "times.jsonl")[0]["time"] == rows(collected(project, 1), "times.jsonl")[0]["time"]
+    assert [each["query"] for each in summary(project, 2)["sources"]] == ["../cats", "../dogs"]
+    assert yp("../dogs", "--append", "--name", "more") == 0
+    assert [each["name"] for each in summary(project, 3)["sources"]] == ["cats", "dogs", "more"]
+    ledger = [entry["path"] for entry in rows(collected(project, 3), "ledger.jsonl")]
+    assert ledger == ["dogs/notes.docx", "more/notes.docx"]
+    assert summary(project, 3)["license"] == "CC0-1.0; unknown"
+
+
+def test_what_was_appended_is_up_to_date_when_params_say_it(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert yp("../cats") == 0
+    capsys.readouterr()
+    assert cli.main(["collect", "../dogs", "--append"]) == 0
+    text = capsys.readouterr().out
+    section = text[text.index("collect:\n") :]
+    params = (project / "params.yaml").read_text(encoding="utf-8")
+    start, end = params.index("collect:"), params.index("annotate:")
+    (project / "params.yaml").write_text(params[:start] + section + "\n" + params[end:], encoding="utf-8")
+    assert cli.main(["run", "collect", "--json"]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert (stage["version"], stage["reused"]) == (2, True)
+
+
+def test_the_same_files_at_another_time_are_the_same_content_and_times_are_verified(project: Path) -> None:
+    digests = {fingerprint.tree_digest({"files/a.jpg": "1", "times.jsonl": times}) for times in ("2", "3")}
+    assert len(digests) == 1
+    assert yp("../cats") == 0
+    assert cli.main(["verify", "collect@v1", "--quiet"]) == 0
+    (collected(project, 1) / "times.jsonl").write_text("other")
+    assert cli.main(["verify", "collect@v1", "--quiet"]) == 5
+
+
+def test_what_cannot_be_appended(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert yp("../cats", "--append") == 2
+    assert "there is no version of collect yet" in capsys.readouterr().err
+    assert yp("../cats") == 0
+    assert yp("../dogs", "--append", "--name", "CATS") == 2
+    assert "have the same name 'CATS'" in capsys.readouterr().err
+    assert yp("kept:birds") == 3
+    assert "no version of collect has a source named 'birds'" in capsys.readouterr().err
+    assert yp() == 2
+    assert "`collect` needs a source" in capsys.readouterr().err
+
+
+def test_a_source_without_images_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.parent / "films").mkdir()
+    (project.parent / "films" / "drive.mp4").write_text("x")
+    assert cli.main(["run", "collect", "collect.sources=[{source: ../cats}, {source: ../films}]", "--quiet"]) == 3
+    error = capsys.readouterr().err
+    assert "the folder 'films' holds no images" in error
+    assert "To take frames from 1 video: collect.source=video:../films" in error
+    assert cli.main(["run", "collect", "collect.sources=[{source: ../cats}, {source: ../nothing}]", "--quiet"]) == 3
+    assert "there is no folder or archive" in capsys.readouterr().err
+    assert not collected(project, 1).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (["--every", "0.5"], {"every_s": 0.5}),
+        (["--every-s=2"], {"every_s": 2}),
+        (["--scenes", "--max-frames", "7"], {"scenes": True, "max_frames": 7}),
+        (["--scenes=false", "--format", "png"], {"scenes": False, "format": "png"}),
+    ],
+)
+def test_words_become_options_of_the_source(words: list[str], chosen: dict[str, object]) -> None:
+    from pipeline.collect_command import _options_of
+
+    assert _options_of("video", words) == chosen
+
+
+def test_lists_and_text_on_the_command_line() -> None:
+    from pipeline.collect_command import _options_of
+
+    assert _options_of("coco", ["--classes", "dog, traffic light", "--limit", "200"]) == {
+        "classes": ["dog", "traffic light"],
+        "limit": 200,
+    }
+    assert _options_of("url", ["--sha256", "12e4"]) == {"sha256": "12e4"}, "text stays text, whatever YAML takes it for"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sample", "--iamges", "3"], "Did you mean '--images'"),
+        (["sample", "--images"], "--images needs a value"),
+        (["sample", "more"], "`collect` does not take 'more'"),
+        (["sample", "--images", "none"], "collect.options: images: expected a whole number"),
+        (["smaple"], "Did you mean 'sample'"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named(
+    words: list[str], said: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert yp(*words) in (2, 3)
+    assert said in capsys.readouterr().err
+
+
+def test_help_lists_sources_and_their_options(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["collect", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "roboflow" in text
+    assert "\n  kept" not in text
+    assert cli.main(["collect", "sample", "--help"]) == 0
+    assert "--images  200" in capsys.readouterr().out
+
+
+def test_a_path_on_the_command_line_starts_where_the_user_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent)
+    words = ["--params", "work/params.yaml", "--workspace", "work"]
+    assert yp("cats", *words) == 0
+    assert yp("folder:dogs", "--append", *words) == 0
+    assert [each["images"] for each in summary(project, 2)["sources"]] == [2, 2]
+
+
+def test_names_of_sources(tmp_path: Path) -> None:
+    for name in ("day 1/photos", "day 2/photos"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "drive.tar.gz").touch()
+    wishes = [Source(source=each) for each in ("day 1/photos", "day 2/photos", "drive.tar.gz", "sample", "sample")]
+    parts = collecting.arrange(wishes, Context(base=tmp_path), several=True)
+    assert [part.folder for part in parts] == ["photos", "photos-2", "drive", "sample", "sample-2"]
+    with pytest.raises(ValueError, match="cannot be the name of a folder"):
+        Source(source="sample", name="../up")
+
+
+def test_one_way_to_say_it() -> None:
+    with pytest.raises(ValueError, match="with `sources`, source, options and license"):
+        collect.Params.model_validate({"source": "photos", "sources": [{"source": "sample"}]})
+
+
+def test_unknown_options_are_of_a_named_source(tmp_path: Path) -> None:
+    (part,) = collecting.arrange([Source(source="sample", options={"size": "big"})], Context(base=tmp_path), several=False)
+    with pytest.raises(ParamsError, match=r"options of source 'sample' cannot be used:\n.*size: expected a whole number"):
+        part.options()
+
+
+def test_a_source_that_fails_is_named(tmp_path: Path) -> None:
+    wishes = [Source(source="sample", name="digits"), Source(source="archive:none.zip", name="old")]
+    parts = collecting.arrange(wishes, Context(base=tmp_path, cache=tmp_path / ".cache"), several=True)
+    with pytest.raises(DataError, match=r"^old: collect\.source: there is no archive"):
+        collecting.bring(parts[1], 0, tmp_path / "out", Context(base=tmp_path, cache=tmp_path / ".cache"))
