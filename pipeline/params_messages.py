@@ -35,7 +35,7 @@ _LIMITS = {
     "less_than": "must be below {lt}",
     "multiple_of": "must be a multiple of {multiple_of}",
     "string_too_short": "must not be empty",
-    "too_short": "needs at least {min_length} entries",
+    "too_short": "needs {min_length} or more entries",
     "too_long": "may have at most {max_length} entries",
 }
 _SHOWN = 60
@@ -51,7 +51,8 @@ def expectation(found: Sequence[Details], keys: Sequence[str] = ()) -> str:
     value = found[0]["input"]
     for details in found:  # a limit says more than that the value is not of the other kinds either
         if details["type"] in _LIMITS:
-            limits = {name: shown(int(limit) if limit == int(limit) else limit) for name, limit in details["ctx"].items()}
+            numbers = {name: limit for name, limit in details["ctx"].items() if isinstance(limit, int | float)}
+            limits = {name: shown(int(limit) if limit == int(limit) else limit) for name, limit in numbers.items()}
             got = "" if value in ("", [], ()) else f", got {shown(value)}"
             return _LIMITS[details["type"]].format(**limits) + got
         if details["type"] == "value_error":

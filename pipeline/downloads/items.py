@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-Check = Callable[[Path], None]
+Check = Callable[[Path], object]
 """Raises DataError for a file that is not what it should be; the error may have a `reason`, a code for the ledger."""
 
 

@@ -52,7 +52,7 @@ class Origin:
         origin: URL, path inside an archive, or path on disk it was copied from.
         group: files of one video, burst or scene bear the same name; "" when the source does not know.
         hash: BLAKE3 of the file in `out`, where the source came by it anyway; "" has collect read the file.
-        license: of this file, where it has one of its own.
+        license: of this file alone, as the source states it; "" where that of all files counts.
     """
 
     path: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import files
-from pipeline.downloads import Check, Download, Limits, Outcome, download_all, urls
+from pipeline.downloads import Check, Download, Limits, Outcome, download, download_all, urls
 from pipeline.errors import NetworkError
 from pipeline.ledger import Ledger
 from pipeline.sources import ORIGINS, Origin, read_rows
@@ -38,6 +39,24 @@ def limits(per_host: int, requests_per_second: float) -> Limits:
     return Limits(
         parallel=max(16, per_host), per_host=per_host, requests_per_second=requests_per_second, max_bytes=MAX_IMAGE_BYTES
     )
+
+
+def cached(
+    url: str, suffix: str, context: Context, size: int | None = None, sha256: str = "", check: Check | None = None
+) -> Path:
+    """A file of annotations in the cache, fetched unless it is there, where it stays for the next choice of classes.
+
+    Args:
+        suffix: of the file in the cache.
+        size, sha256: see `Download`.
+
+    Raises:
+        NetworkError: it cannot be had.
+    """
+    key = hashlib.blake2s(url.encode(), digest_size=10).hexdigest()
+    path = context.cache / "downloads" / f"{key}{suffix}"
+    download(Download(url, path, size, sha256), context.progress, check)
+    return path
 
 
 def bring(

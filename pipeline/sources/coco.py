@@ -11,7 +11,6 @@ their authors gave them on Flickr, half of which forbid commercial use: https://
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pydantic import Field
 
 from pipeline import files
 from pipeline import fingerprint as fingerprints
-from pipeline.downloads import Download, download, urls
+from pipeline.downloads import urls
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image, is_plain, is_safe_relative
@@ -131,13 +130,10 @@ def _local(options: Options, context: Context) -> Path:
 
 def _downloaded(url: str, context: Context) -> Path:
     """The annotations in the cache, where they stay for the next choice of classes."""
-    key = hashlib.blake2s(url.encode(), digest_size=10).hexdigest()
     suffix = ".zip" if urls.without_query(url).lower().endswith(".zip") else ".json"
-    path = context.cache / "downloads" / f"{key}{suffix}"
-    official = url == OFFICIAL
-    wanted = Download(url, path, OFFICIAL_BYTES, OFFICIAL_SHA256) if official else Download(url, path)
-    download(wanted, context.progress)
-    return path
+    if url == OFFICIAL:
+        return _web.cached(url, suffix, context, OFFICIAL_BYTES, OFFICIAL_SHA256)
+    return _web.cached(url, suffix, context)
 
 
 # ---- the images
