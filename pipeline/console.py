@@ -116,10 +116,11 @@ class Console:
             nonlocal last, done
             done += n
             now = time.monotonic()
-            if now - last >= _QUIET_INTERVAL_S and done < total:
+            if now - last >= _QUIET_INTERVAL_S and (done < total or not total):
                 last = now
-                left = duration((now - started) / done * (total - done))
-                self.say(f"      {label}: {done}/{total}, {left} left{_info(info)}")
+                of = f"/{total}" if total else ""
+                left = f", {duration((now - started) / done * (total - done))} left" if done and total else ""
+                self.say(f"      {label}: {done}{of}{left}{_info(info)}")
 
         return advance
 
@@ -191,7 +192,7 @@ def _bar(label: str, total: int, stream: TextIO) -> Iterator[Advance]:
         progress.TextColumn("{task.fields[info]}"),
     )
     with progress.Progress(*columns, console=RichConsole(file=stream), transient=True) as bar:
-        task = bar.add_task(label, total=total, info="")
+        task = bar.add_task(label, total=total or None, info="")
 
         def advance(n: int = 1, **info: object) -> None:
             if info:

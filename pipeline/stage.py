@@ -27,6 +27,8 @@ class StageParams(BaseModel):
 
 
 class Progress(Protocol):
+    """`total` is 0 where nobody knows it."""
+
     def __call__(self, label: str, total: int) -> AbstractContextManager[Advance]: ...
 
 

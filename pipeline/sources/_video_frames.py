@@ -16,6 +16,7 @@ from pipeline.sources import Origin, _video_decoder
 from pipeline.sources._video_choice import Choice, choose
 
 if TYPE_CHECKING:
+    from pipeline.detections import Image
     from pipeline.sources._video import Index, Picture
     from pipeline.stage import Advance
 
@@ -96,7 +97,7 @@ class Frames:
             chosen = _dissimilar(chosen, self, ledger)
 
         def write(picture: Picture) -> tuple[int, str]:
-            return picture.number, _write(out / self.path_of(picture.number), picture, options.jpeg_quality)
+            return picture.number, write_picture(out / self.path_of(picture.number), picture, options.jpeg_quality)
 
         hashes = dict.fromkeys(is_there, "") if by_time else {}
         for number, digest in imap_images(write, chosen, workers, ahead=workers + 2):
@@ -119,7 +120,7 @@ def _numbers_in(folder: Path, suffix: str) -> Iterator[int]:
             yield int(number)
 
 
-def _write(path: Path, picture: Picture, jpeg_quality: int) -> str:
+def write_picture(path: Path, picture: Picture, jpeg_quality: int) -> str:
     """Write an image; its hash, or "" where it is there already."""
     from blake3 import blake3
 
@@ -132,20 +133,34 @@ def _write(path: Path, picture: Picture, jpeg_quality: int) -> str:
     return blake3(data).hexdigest()
 
 
+class Look:
+    """How the last picture looks that was let through."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def is_new(self, image: Image) -> bool:
+        """Whether a picture does not look like the last one that was new."""
+        from pipeline import images
+        from pipeline.neighbours import near_groups, parse
+
+        look = images.dhash(image)
+        if self._last and near_groups(parse([self._last, look]), NEAR)[1] == 0:
+            return False
+        self._last = look
+        return True
+
+
 def _dissimilar(pictures: Iterator[Picture], frames: Frames, ledger: Ledger) -> Iterator[Picture]:
     """Only pictures that do not look like the last one that was let through."""
-    from pipeline import images
-    from pipeline.neighbours import near_groups, parse
-
-    last: tuple[int, str] | None = None
+    look, last = Look(), 0
     for picture in pictures:
-        look = images.dhash(picture.image)
-        if last is not None and near_groups(parse([last[1], look]), NEAR)[1] == 0:
-            detail = f"looks like frame {last[0]} of {frames.video}"
+        if look.is_new(picture.image):
+            last = picture.number
+            yield picture
+        else:
+            detail = f"looks like frame {last} of {frames.video}"
             ledger.add("image", "dropped", "similar_frame", path=frames.path_of(picture.number), detail=detail)
-            continue
-        last = (picture.number, look)
-        yield picture
 
 
 def _account(frames: Frames, index: Index, lost: list[range], ledger: Ledger) -> None:

@@ -61,13 +61,14 @@ def read(path: Path, index: Index, numbers: Sequence[int], lost: list[range]) ->
                 is_there, pixels = capture.retrieve()
                 if not is_there:
                     break
-                yield _picture(number, pixels)
+                yield as_picture(number, pixels)
                 following = next(wanted, None)
     if following is not None:
         lost.append(range(following, len(index)))
 
 
-def _picture(number: int, pixels: Any) -> Picture:
+def as_picture(number: int, pixels: Any) -> Picture:
+    """A frame as OpenCV has it, (H, W, 3) BGR."""
     import cv2
 
     return Picture(

@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
+from pipeline import console as console_module
 from pipeline.console import Console
 
 ROWS = [("split@v1", "would run: " + "; ".join(f"stage{n} v1 → v2" for n in range(9)), "4 train, 3 val"), ("train@v1", "-", "x")]
@@ -94,6 +95,19 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_no_bar(terminal: Terminal, 
     with on(terminal).progress("work", 1) as advance:
         advance()
     assert terminal.getvalue() == ""
+
+
+def test_lines_in_place_of_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console_module, "_QUIET_INTERVAL_S", 0)
+    with Console().progress("download", 2) as advance:
+        advance(0, rate="1 MB/s")  # a large file is under way
+        advance()
+    with Console().progress("record", 0) as advance:
+        advance(3)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.strip() == "download: 0/2  rate 1 MB/s"
+    assert second.strip().startswith("download: 1/2, ")
+    assert third.strip() == "record: 3"
 
 
 def test_errors_and_warnings_are_coloured_by_where_they_go(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
