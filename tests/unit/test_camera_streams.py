@@ -70,10 +70,10 @@ def test_a_stream_that_breaks_off_is_taken_up_again(server: Server, tmp_path: Pa
 def test_a_stream_that_falls_silent_is_opened_anew(
     server: Server, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_camera_device, "SILENT_S", 0.6)
+    monkeypatch.setattr(_camera_device, "SILENT_S", 1.5)
     server.odd["/video"] = [mjpeg(count=4, every_s=0.01), mjpeg()]
     hanging = server.odd["/video"][0]
-    server.odd["/video"][0] = lambda handler: (hanging(handler), time.sleep(3))[0]
+    server.odd["/video"][0] = lambda handler: (hanging(handler), time.sleep(6))[0]
     fetched = camera.fetch(f"{server.url}/video", options(frames=8, every_s=0), 0, tmp_path, context)
     assert len(fetched.files) == 8
     assert [entry.reason for entry in fetched.ledger.entries] == ["camera_interrupted"]
