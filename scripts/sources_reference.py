@@ -25,6 +25,8 @@ Made by `scripts/sources_reference.py` from the modules in `pipeline/sources/`, 
     python -m pipeline collect drive.mp4 --every 0.5                      two frames a second, with the labels beside the video
     python -m pipeline collect roboflow://team/project/3                  or https://universe.roboflow.com/team/project/dataset/3
     python -m pipeline collect coco --classes dog,cat --limit 200         200 images of COCO with dogs or cats, and their boxes
+    python -m pipeline collect openimages --classes Dog,Cat --limit 500   the same of Open Images
+    python -m pipeline collect camera:0 --every 2 --frames 100            a webcam, or a stream: camera:rtsp://192.168.1.20/stream1
     python -m pipeline collect url:list.txt                               the images of a list of URLs
     python -m pipeline collect https://host/data.zip --sha256 3f2a…       an archive from the web
 
