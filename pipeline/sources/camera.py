@@ -44,32 +44,32 @@ _NAME = re.compile(r"(\d{8}T\d{6})(\d{3})Z", re.ASCII)
 
 
 class Options(StageParams):
-    """Options of `camera:…`.
+    """Options of `camera:…`."""
 
-    Attributes:
-        session: the name of the recording, and of the folder of its pictures; another name records anew.
-        every_s: a picture every so many seconds; 0 keeps every frame. The space bar takes one at any time.
-        on_key: only the space bar takes pictures.
-        frames: the session ends after so many pictures.
-        seconds: the session ends after so long.
-        drop_similar: leave out a picture that looks like the one kept before it, unless a key took it.
-        preview: a window with the camera's picture, where there is a display.
-        width, height: what a webcam is asked for, in pixels; 0 is its default.
-        format: of the images.
-        jpeg_quality: 1 to 100.
-    """
-
-    session: str = Field(default="session-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")
-    every_s: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    on_key: bool = False
-    frames: int | None = Field(default=None, ge=1)
-    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    drop_similar: bool = False
-    preview: Literal["auto", "on", "off"] = "auto"
-    width: int = Field(default=0, ge=0, le=16384)
-    height: int = Field(default=0, ge=0, le=16384)
-    format: Literal["jpg", "png"] = "jpg"
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    session: str = Field(
+        default="session-1",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$",
+        description="the name of the recording, and of the folder of its pictures; another name records anew",
+    )
+    every_s: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="a picture every so many seconds; 0 keeps every frame. The space bar takes one at any time.",
+    )
+    on_key: bool = Field(default=False, description="only the space bar takes pictures")
+    frames: int | None = Field(default=None, ge=1, description="the session ends after so many pictures")
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="the session ends after so long")
+    drop_similar: bool = Field(
+        default=False, description="leave out a picture that looks like the one kept before it, unless a key took it"
+    )
+    preview: Literal["auto", "on", "off"] = Field(
+        default="auto", description="a window with the camera's picture, where there is a display"
+    )
+    width: int = Field(default=0, ge=0, le=16384, description="what a webcam is asked for, in pixels; 0 is its default")
+    height: int = Field(default=0, ge=0, le=16384, description="what a webcam is asked for, in pixels; 0 is its default")
+    format: Literal["jpg", "png"] = Field(default="jpg", description="of the images")
+    jpeg_quality: int = Field(default=95, ge=1, le=100, description="1 to 100")
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:

@@ -39,31 +39,31 @@ _ID = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
 class Options(StageParams):
-    """Options of `openimages`. `collect.seed` chooses the images.
+    """Options of `openimages`. `collect.seed` chooses the images."""
 
-    Attributes:
-        splits: train, validation, test. The tables of validation are by far the smallest.
-        classes: only images that show one of these, and only their boxes; [] for all.
-        include_subclasses: what is a kind of a class counts as wanted too, under its own name; boxes bear the narrowest class.
-        limit: at most so many images of each split; 0 for all, which is not possible for all classes.
-        skip_group_of: no images with one box around a group of wanted objects; annotate drops such boxes otherwise.
-        skip_depiction: no images with drawings, toys or statues of wanted objects.
-        skip_occluded: no images with wanted objects that are partly hidden.
-        max_missing: the share of the images that may fail.
-        per_host: downloads at once from one host.
-        requests_per_second: to one host; 0 for no limit.
-    """
-
-    splits: list[Literal["train", "validation", "test"]] = Field(default=["validation"], min_length=1)
-    classes: list[str] = Field(default_factory=list)
-    include_subclasses: bool = False
-    limit: int = Field(default=0, ge=0)
-    skip_group_of: bool = False
-    skip_depiction: bool = False
-    skip_occluded: bool = False
-    max_missing: float = Field(default=0.01, ge=0, le=1)
-    per_host: int = Field(default=16, ge=1, le=64)
-    requests_per_second: float = Field(default=0.0, ge=0)
+    splits: list[Literal["train", "validation", "test"]] = Field(
+        default=["validation"],
+        min_length=1,
+        description="train, validation, test. The tables of validation are by far the smallest.",
+    )
+    classes: list[str] = Field(
+        default_factory=list, description="only images that show one of these, and only their boxes; [] for all"
+    )
+    include_subclasses: bool = Field(
+        default=False,
+        description="what is a kind of a class counts as wanted too, under its own name; boxes bear the narrowest class",
+    )
+    limit: int = Field(
+        default=0, ge=0, description="at most so many images of each split; 0 for all, which is not possible for all classes"
+    )
+    skip_group_of: bool = Field(
+        default=False, description="no images with one box around a group of wanted objects; annotate drops such boxes otherwise"
+    )
+    skip_depiction: bool = Field(default=False, description="no images with drawings, toys or statues of wanted objects")
+    skip_occluded: bool = Field(default=False, description="no images with wanted objects that are partly hidden")
+    max_missing: float = Field(default=0.01, ge=0, le=1, description="the share of the images that may fail")
+    per_host: int = Field(default=16, ge=1, le=64, description="downloads at once from one host")
+    requests_per_second: float = Field(default=0.0, ge=0, description="to one host; 0 for no limit")
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
