@@ -122,8 +122,12 @@ class Dataset:
         """`edges_of` for every image, in their order; a hundred times as fast as calling it for each. Views of two arrays."""
         edges = np.ascontiguousarray(self.boxes[EDGES].to_numpy())
         class_ids = self.boxes["class_id"].to_numpy()
+        return [(edges[start:end], class_ids[start:end]) for start, end in self.row_ranges()]
+
+    def row_ranges(self) -> Iterable[tuple[int, int]]:
+        """For every image, in their order, where its rows of `boxes` begin and end."""
         ends = np.searchsorted(self.boxes["image"].to_numpy(), np.arange(len(self.images) + 1))
-        return [(edges[start:end], class_ids[start:end]) for start, end in pairwise(ends.tolist())]
+        return pairwise(ends.tolist())
 
     def select(self, keep: NDArray[np.bool_]) -> Dataset:
         """The images where `keep` (one bool per image) is true, with their boxes renumbered."""

@@ -48,25 +48,47 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def write_unseen(path: str | Path, data: bytes) -> None:
+    """Write a file of a folder that has a temporary name itself, and is renamed when all of it is there.
+
+    A name of its own until then would double the cost of a small file.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - strings: this is called for every image
+        handle = os.open(path, flags, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+    finally:
+        os.close(handle)
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy the bytes of `source` (a link is followed), never its permissions: sources may be read-only."""
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
-def link(source: Path, target: Path) -> None:
+def link(source: str | Path, target: str | Path) -> None:
     """Hard-link `target` to `source`; copy where the file system has no (more) links."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, target)
     except FileExistsError:
         if not os.path.samefile(source, target):
-            target.unlink()
+            os.unlink(target)  # noqa: PTH108 - may be a text
             link(source, target)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS, errno.EINVAL):
             raise
-        copy(source, target)
+        copy(Path(source), Path(target))
 
 
 def walk(folder: Path) -> Iterator[os.DirEntry[str]]:

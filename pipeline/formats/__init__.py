@@ -11,7 +11,7 @@ and, unless the format is only read:
 
     IMAGES = "images"                                the folder of `out` where `write` puts the images
     def write(dataset, images_folder, out) -> None   a folder that `read` and the format's own tools understand; labels only
-                                                     where `images_folder` is None
+                                                     where `images_folder` is None. The caller renames `out` when it is whole
 
 A format whose files name no images, because they are the frames of a video, also has
 

@@ -115,4 +115,4 @@ def link_images(dataset: Dataset, images_folder: Path | None, target: Path) -> N
     if images_folder is None:
         return
     for path in dataset.images["path"]:
-        files.link(images_folder / path, target / path)
+        files.link(f"{images_folder}/{path}", f"{target}/{path}")

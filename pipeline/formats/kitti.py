@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
-from pipeline.files import write_text
+from pipeline.files import write_text, write_unseen
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import image_stems, label_file_names, link_images, listed_name, plain_number, present_names, spread
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
@@ -191,7 +191,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             f"{dataset.class_names[class_id]} {_UNKNOWN[0]} {' '.join(map(plain_number, box))} {_UNKNOWN[1]}\n"
             for class_id, box in zip(class_ids.tolist(), edges.tolist(), strict=True)
         )
-        write_text(out / "label_2" / file, "".join(rows))
+        write_unseen(f"{out}/label_2/{file}", "".join(rows).encode())
     for split in sorted(set(dataset.images["split"]) - {""}):
         chosen = [stem for stem, other in zip(stems, dataset.images["split"], strict=True) if other == split]
         write_text(out / "ImageSets" / f"{split}.txt", "".join(f"{stem}\n" for stem in chosen))

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pipeline.errors import DataError
-from pipeline.files import write_bytes, write_text
+from pipeline.files import write_text, write_unseen
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, label_file_names, link_images, spread
 from pipeline.formats._json import has_keys, parse
@@ -238,5 +238,5 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             "imageHeight": height,
             "imageWidth": width,
         }
-        write_bytes(out / IMAGES / name, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        write_unseen(f"{out}/{IMAGES}/{name}", orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
     write_text(out / "labels.txt", "".join(f"{name}\n" for name in (*NO_CLASSES, *dataset.class_names)))

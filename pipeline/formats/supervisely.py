@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pipeline.errors import DataError
-from pipeline.files import write_bytes
+from pipeline.files import write_bytes, write_unseen
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, brief, link_images, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
@@ -291,7 +291,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
                 for class_id, (x1, y1, x2, y2) in zip(class_ids.tolist(), edges.tolist(), strict=True)
             ],
         }
-        write_bytes(out / _LABELS / f"{path}.json", orjson.dumps(document))
+        write_unseen(f"{out}/{_LABELS}/{path}.json", orjson.dumps(document))
 
 
 def _colour(number: int) -> str:

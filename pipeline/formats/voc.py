@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape
 
 from pipeline.errors import DataError
-from pipeline.files import write_text
+from pipeline.files import write_text, write_unseen
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import (
     as_size,
@@ -176,7 +176,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             f"<annotation>\n\t<filename>{escape(path.rpartition('/')[2])}</filename>\n"
             f"\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n"
         )
-        write_text(out / "Annotations" / label_file, document)
+        write_unseen(f"{out}/Annotations/{label_file}", document.encode())
     for split in sorted(set(dataset.images["split"]) - {""}):
         chosen = [stem for stem, other in zip(stems, dataset.images["split"], strict=True) if other == split]
         write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in chosen))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipeline.errors import DataError
-from pipeline.files import write_text
+from pipeline.files import write_text, write_unseen
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import label_file_names, link_images, plain_number, spread
 from pipeline.formats._shapes import of_flat
@@ -209,6 +209,12 @@ def _name_classes(labels: Labels, names: list[str], source: str, ledger: Ledger)
             table[:, 2:6] = from_cxcywhn(table[:, 2:6], 1, 1)
 
 
+def _row(class_id: int, numbers: list[float]) -> str:
+    x, y, width, height = numbers
+    row = f"{class_id} {x:.15g} {y:.15g} {width:.15g} {height:.15g}\n"
+    return f"{class_id} {' '.join(map(plain_number, numbers))}\n" if "e" in row else row
+
+
 def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """`images/<path>`, `labels/<path>.txt`, data.yaml, and `<split>.txt` where the data set is split.
 
@@ -218,14 +224,15 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     import yaml
 
     from pipeline.boxes import to_cxcywhn
+    from pipeline.dataset import EDGES
 
     label_file_names(dataset, ".txt")
     link_images(dataset, images_folder, out / IMAGES)
-    images = dataset.images[["path", "width", "height"]].itertuples(index=False)
-    for (path, width, height), (edges, class_ids) in zip(images, dataset.by_image(), strict=True):
-        label, _ = label_paths(f"{IMAGES}/{path}")
-        rows = zip(class_ids.tolist(), to_cxcywhn(edges, width, height).tolist(), strict=True)
-        write_text(out / label, "".join(f"{class_id} {' '.join(map(plain_number, row))}\n" for class_id, row in rows))
+    sizes = dataset.images[["width", "height"]].to_numpy()[dataset.boxes["image"]]
+    fractions = to_cxcywhn(dataset.boxes[EDGES].to_numpy(), sizes[:, 0], sizes[:, 1]).tolist()
+    rows = [_row(*row) for row in zip(dataset.boxes["class_id"].tolist(), fractions, strict=True)]
+    for path, (start, end) in zip(dataset.images["path"].tolist(), dataset.row_ranges(), strict=True):
+        write_unseen(f"{out}/{label_paths(f'{IMAGES}/{path}')[0]}", "".join(rows[start:end]).encode())
     config: dict[str, object] = {"path": "."}
     for split in ("train", "val", "test"):
         chosen = dataset.images["path"][dataset.images["split"] == split]
