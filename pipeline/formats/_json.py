@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -20,9 +22,14 @@ if TYPE_CHECKING:
 
 SNIFFED_FILES = 200
 """A tree with more JSON files than this has one an image, or a few thousand that mean something else: a sample tells."""
+TELLING = ("annotations", "asset", "categories", "data", "filename", "images", "items", "shapes", "size", "task", "vid_list")
+"""For every format of JSON objects a key that it has and few others have."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _MARKS = b"\xef\xbb\xbf \t\r\n"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_ALIKE: dict[Sniffed, Sniffed] = {}
+"""One object for all files of which the same is known: there may be a million."""
 
 
 def parse(files: FileSet, path: str) -> Any:
@@ -76,12 +83,62 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < 20 else float(digits)
 
 
+class Sniffed(NamedTuple):
+    """What is known of a file: its first character, if that is one of JSON's brackets, and which keys occur in it."""
+
+    opening: bytes
+    found: frozenset[str]
+    absent: frozenset[str]
+
+
+def opens_with(files: FileSet, path: str, opening: bytes) -> bool:
+    """Whether the first character of a file, after a byte-order mark and spaces, is this bracket."""
+    return _sniff(files, path, TELLING).opening == opening
+
+
 def has_keys(files: FileSet, path: str, *keys: str, opening: bytes = b"{") -> bool:
     """Whether a file looks like a JSON object (or array: `opening=b"["`) in which all `keys` occur, wherever they stand.
 
-    Searching the bytes also finds them in a file that is damaged further on, and costs no parsing.
+    Searching the bytes also finds them in a file that is damaged further on, and costs no parsing. All formats ask about the
+    same files: `TELLING` is looked for in one go, and what was found is remembered.
     """
-    data = files.read_bytes(path)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", "ignore").encode()
-    return data[:100].lstrip(_MARKS).startswith(opening) and all(f'"{key}"'.encode() in data for key in keys)
+    known = _sniff(files, path, TELLING)
+    if known.opening != opening or not known.absent.isdisjoint(keys):
+        return False
+    return _sniff(files, path, keys).found.issuperset(keys)
+
+
+def _sniff(files: FileSet, path: str, keys: Sequence[str]) -> Sniffed:
+    known: Sniffed | None = files.sniffed.get(path)
+    wanted = set(keys) if known is None else set(keys) - known.found - known.absent
+    if known is not None and not wanted:
+        return known
+    opening, found = _search(files, path, wanted)
+    if known is not None:
+        wanted, found = wanted | known.found | known.absent, found | known.found
+    sniffed = Sniffed(opening, frozenset(found), frozenset(wanted - found))
+    files.sniffed[path] = sniffed = _ALIKE.setdefault(sniffed, sniffed)
+    return sniffed
+
+
+def _search(files: FileSet, path: str, keys: set[str]) -> tuple[bytes, set[str]]:
+    """The first character, and those of `keys` that occur; in pieces, because a file may be as large as the memory."""
+    pending = {key: f'"{key}"'.encode() for key in keys}
+    longest = max(map(len, pending.values()), default=0)
+    opening, before = b"", b""
+    with open(os.path.join(files.root, path), "rb", buffering=0) as stream:
+        piece = stream.read(_PIECE)
+        decode = codecs.getincrementaldecoder("utf-16")("ignore").decode if piece[:2] in _UTF_16 else None
+        while piece:
+            text = decode(piece).encode() if decode else piece
+            if not opening:
+                opening = text[:100].lstrip(_MARKS)[:1]
+                if opening not in (b"{", b"["):
+                    return b"", set()
+            text = before + text
+            pending = {key: quoted for key, quoted in pending.items() if quoted not in text}
+            if not pending:
+                break
+            before = text[-longest:]
+            piece = stream.read(_PIECE)
+    return opening, keys - pending.keys()

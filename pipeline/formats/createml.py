@@ -56,8 +56,7 @@ def detect(files: FileSet) -> Evidence | None:
     if len(paths) > _json.SNIFFED_FILES:
         paths = spread(paths)
     for path in paths:
-        data = _plain(files.read_bytes(path))
-        if data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"[") and _BOX.search(data):
+        if _json.opens_with(files, path, b"[") and _BOX.search(_plain(files.read_bytes(path))):
             return Evidence(f"{path} is a list of images whose annotations have coordinates")
     return None
 

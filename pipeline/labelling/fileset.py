@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline import files
 from pipeline.errors import DataError, did_you_mean
@@ -77,6 +78,11 @@ class FileSet:
                 found.add(folder)
                 folder = folder.rpartition("/")[0]
         return frozenset(found)
+
+    @cached_property
+    def sniffed(self) -> dict[str, Any]:
+        """What readers have found out about files, by path, so that the next one need not read them again."""
+        return {}
 
     def with_suffix(self, *suffixes: str) -> list[str]:
         """Paths that end in one of the (lower-case) suffixes, in any case."""
