@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import files
 from pipeline.dataset import SPLITS, Dataset
@@ -39,14 +40,17 @@ def read_origin(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def write_card(out: Path, dataset: Dataset, facts: Mapping[str, object], entries: Sequence[Entry]) -> None:
+def write_card(
+    out: Path, dataset: Dataset, facts: Mapping[str, object], entries: Sequence[Entry], alike: NDArray[np.int64] | None = None
+) -> None:
     """Write the card of a stage's version, and the facts on its origin for the cards further down.
 
     Args:
         entries: the ledgers of the version and of those above it: what was wrong with the labels.
+        alike: see `examine_tables`.
     """
     files.write_text(out / ORIGIN, json.dumps(dict(facts), ensure_ascii=False, indent=1) + "\n")
-    files.write_text(out / FILE_NAME, write(dataset, facts, examine_tables(dataset, entries)))
+    files.write_text(out / FILE_NAME, write(dataset, facts, examine_tables(dataset, entries, alike)))
 
 
 def write(dataset: Dataset, facts: Mapping[str, object], findings: Sequence[Finding]) -> str:

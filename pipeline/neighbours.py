@@ -31,6 +31,17 @@ def parse(hashes: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(-1, 2 * WORDS)
 
 
+def look_alikes(hashes: Sequence[str], distance: int) -> NDArray[np.int64]:
+    """The `near_groups` of hashes of which some are not known (""): a number for each image, (N,), equal for those of one group;
+    -1 where the hash is not known.
+    """
+    known = np.flatnonzero([bool(text) for text in hashes])
+    groups = np.full(len(hashes), -1)
+    if len(known):
+        groups[known] = known[near_groups(parse([hashes[row] for row in known.tolist()]), distance)]
+    return groups
+
+
 def near_groups(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """The group of each image, (N,): the smallest image number in it. Near images are in one group, and so are chains of them.
 

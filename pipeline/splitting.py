@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.dataset import SPLITS, Dataset
 from pipeline.ledger import Ledger
-from pipeline.neighbours import components, near_groups, parse
+from pipeline.neighbours import components, look_alikes
 
 
 class Rules(Protocol):
@@ -29,13 +29,16 @@ class Rules(Protocol):
     def seed(self) -> int: ...
 
 
-def group_images(dataset: Dataset, by: Sequence[str], pattern: str, distance: int) -> NDArray[np.int64]:
+def group_images(
+    dataset: Dataset, by: Sequence[str], pattern: str, distance: int, alike: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """The group of each image, (N,): the smallest image number in it.
 
     Two images are in one group when any criterion in `by` joins them: "source" (same `group_id`: a video, burst or scene that
     the source knows of), "folder" (same folder), "duplicates" (same bytes, or perceptual hashes within `distance`).
     `pattern` is a regular expression searched in the path; images with the same first group belong together (with the same whole
-    match, where the expression has no group or the group matched nothing).
+    match, where the expression has no group or the group matched nothing). `alike` is what `look_alikes` makes of the hashes, if
+    that is known.
     """
     images = dataset.images
     keys: list[pd.Series] = []
@@ -48,10 +51,8 @@ def group_images(dataset: Dataset, by: Sequence[str], pattern: str, distance: in
     if pattern:
         keys.append(_matches(images["path"], pattern))
     if "duplicates" in by:
-        looks = np.arange(len(images))
-        known = np.flatnonzero((images["dhash"] != "").to_numpy())
-        looks[known] = known[near_groups(parse(images["dhash"].iloc[known].tolist()), distance)]
-        keys.append(pd.Series(looks))
+        looks = look_alikes(images["dhash"].tolist(), distance) if alike is None else alike
+        keys.append(pd.Series(np.where(looks < 0, np.arange(len(images)), looks)))
     pairs = [_chain(key) for key in keys]
     return components(len(images), np.concatenate(pairs) if pairs else np.zeros((0, 2), dtype=np.int64))
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline import neighbours
 from pipeline.dataset import Dataset
 from pipeline.health.findings import MOST_ITEMS, Finding, Item, finding
-from pipeline.neighbours import near_groups, parse
 from pipeline.wording import plural
 
 Ints = NDArray[np.int64]
@@ -28,13 +28,7 @@ def look_alikes(hashes: Sequence[str], distance: int = DISTANCE) -> Ints | None:
     Args:
         hashes: `images.dhash` of each image, "" where it is not known.
     """
-    known = np.flatnonzero([bool(text) for text in hashes])
-    group = np.full(len(hashes), -1)
-    if len(known) > MOST_COMPARED:
-        return None
-    if len(known):
-        group[known] = near_groups(parse([hashes[row] for row in known.tolist()]), distance)
-    return group
+    return None if sum(map(bool, hashes)) > MOST_COMPARED else neighbours.look_alikes(hashes, distance)
 
 
 def check(dataset: Dataset, hashes: Sequence[str], alike: Ints | None, unlabelled: frozenset[str] = frozenset()) -> list[Finding]:

@@ -63,10 +63,15 @@ def examine(
     return findings
 
 
-def examine_tables(dataset: Dataset, entries: Sequence[Entry] = ()) -> list[Finding]:
-    """What is found without opening an image: for stages, which tell it in the data card of what they make."""
+def examine_tables(dataset: Dataset, entries: Sequence[Entry] = (), alike: duplicates.Ints | None = None) -> list[Finding]:
+    """What is found without opening an image: for stages, which tell it in the data card of what they make.
+
+    Args:
+        alike: the near-duplicates, as `duplicates.look_alikes` has them, where they are known already.
+    """
     hashes = dataset.images["dhash"].tolist()
-    alike = duplicates.look_alikes(hashes)
+    if alike is None:
+        alike = duplicates.look_alikes(hashes)
     invented = accounts.invented_names(dataset.class_names, entries)
     found = [
         *accounts.findings_of(entries, invented),

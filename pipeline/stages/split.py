@@ -79,12 +79,16 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     from pipeline.datacard import read_origin, write_card
     from pipeline.dataset import Dataset
     from pipeline.files import link
+    from pipeline.health.duplicates import DISTANCE
     from pipeline.ledger import Ledger
+    from pipeline.neighbours import look_alikes
 
     source = inputs["preprocess"]
     dataset = Dataset.load(source)
     ledger = Ledger()
-    groups = splitting.group_images(dataset, params.group_by, params.group_pattern, params.duplicate_distance)
+    distance = params.duplicate_distance
+    alike = look_alikes(dataset.images["dhash"].tolist(), distance) if "duplicates" in params.group_by else None
+    groups = splitting.group_images(dataset, params.group_by, params.group_pattern, distance, alike)
     sides = splitting.divide(dataset, groups, params, context.history if params.stable else None, ledger)
     has_given = params.given == "keep" and bool((dataset.images["split"] != "").any())
     checks.require(dataset, groups, sides, params, has_given=has_given)
@@ -96,7 +100,8 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
             advance()
     result.save(out)
     ledger.write(out)
-    write_card(out, result, read_origin(inputs["annotate"]), [*ledgers.read(inputs["annotate"]), *ledger.entries])
+    entries = [*ledgers.read(inputs["annotate"]), *ledger.entries]
+    write_card(out, result, read_origin(inputs["annotate"]), entries, alike if distance == DISTANCE else None)
     counts = ledger.counts()
     sizes = splitting.group_sizes(groups)
     parts = {side: part for side in ("train", "val", "test") if (part := result.of_split(side).counts())["images"]}
