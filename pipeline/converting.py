@@ -13,7 +13,6 @@ from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.files import TEMPORARY_SUFFIX
 from pipeline.formats import Holdable
-from pipeline.health.repair import repair
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
 from pipeline.labelling.merging import import_sources
@@ -64,7 +63,7 @@ def convert(
     ledger = Ledger()
     files = FileSet.scan(source, photo_root)
     (imported,) = import_sources(files, [policy], ledger, context, _hashes(files) if mend and policy.has_images else None)
-    folder, dataset = _without_common_folder(repair(imported.dataset, ledger) if mend else imported.dataset)
+    folder, dataset = _without_common_folder(_repaired(imported.dataset, ledger) if mend else imported.dataset)
     working = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
     shutil.rmtree(working, ignore_errors=True)  # of a conversion that was killed
     with context.progress(f"write {to}", 1) as advance:
@@ -78,6 +77,12 @@ def convert(
     if not formats.names_images(to):
         lost.append("the names of images (they become numbers of frames)")
     return Conversion(dataset, imported.format, imported.reason, tuple(lost), ledger)
+
+
+def _repaired(dataset: Dataset, ledger: Ledger) -> Dataset:
+    from pipeline.health.repair import repair  # loads half of the health checks
+
+    return repair(dataset, ledger)
 
 
 def _hashes(files: FileSet) -> dict[str, dict[str, object]]:

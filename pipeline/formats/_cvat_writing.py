@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from xml.sax.saxutils import escape, quoteattr
 
 from pipeline.errors import DataError
 from pipeline.formats._common import plain_number
+from pipeline.formats._xml import escape, quoteattr
 
 _EDGES = ("xtl", "ytl", "xbr", "ybr")
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 HEAD = 4096
 _ENCODING = re.compile(rb"""[^<]{0,4}<\?xml[^>]*encoding=["']([\w.-]+)["']""")
+_IN_TEXT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_IN_ATTRIBUTE = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
 _ROOT = re.compile(rb"<([A-Za-z_][\w.-]*)[\s>/]")
 
 
@@ -91,6 +93,16 @@ def locate_tag(files: FileSet, tag: str) -> Callable[[str, int], tuple[int, str]
         return (lines[number] if 0 <= number < len(lines) else 0), ""
 
     return locate
+
+
+def escape(words: str) -> str:
+    """As the text of an element. The standard library's `xml.sax.saxutils` would load its web client along."""
+    return words.translate(_IN_TEXT)
+
+
+def quoteattr(words: str) -> str:
+    """As the value of an attribute, with its quotes."""
+    return f'"{words.translate(_IN_ATTRIBUTE)}"'
 
 
 def text(element: ET.Element, tag: str) -> str:

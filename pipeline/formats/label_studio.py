@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import orjson
 
@@ -38,6 +37,7 @@ from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
 from pipeline.formats._label_studio import Config, image_columns, names_before_upload, read_config, spellings
 from pipeline.formats._label_studio_regions import NO_BOX, Region, regions_of, tight_box
 from pipeline.formats._label_studio_tasks import SIZE, Task, as_list, as_text, choose, finished, tasks_of
+from pipeline.formats._xml import quoteattr
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed
 from pipeline.ledger import Action, Item, Ledger
 from pipeline.stage import StageParams

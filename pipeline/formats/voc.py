@@ -21,7 +21,6 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from xml.sax.saxutils import escape
 
 from pipeline.errors import DataError
 from pipeline.files import write_text, write_unseen
@@ -37,7 +36,7 @@ from pipeline.formats._common import (
     present_names,
     spread,
 )
-from pipeline.formats._xml import locate_tag, parse, root_tag, text
+from pipeline.formats._xml import escape, locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
 from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
@@ -140,8 +139,8 @@ def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledg
         _drop(ledger, "no_class", record, labels, number)
     else:
         try:
-            x1, y1, x2, y2 = (float(edges[edge] or "") for edge in _EDGES)
-        except (KeyError, ValueError):
+            x1, y1, x2, y2 = map(float, map(edges.__getitem__, _EDGES))  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError):
             reason = "malformed_box" if edges else "no_box"
             _drop(ledger, reason, record, labels, number, ", ".join(f"{key}={value}" for key, value in edges.items()))
             return

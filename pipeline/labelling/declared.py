@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import DataError
@@ -36,7 +35,8 @@ def name_images(labels: Labels, ledger: Ledger) -> tuple[dict[str, Header], dict
     headers: dict[str, Header] = {}
     refused: dict[int, str] = {}
     for number, (image, path) in enumerate(zip(labels.images, paths, strict=True)):
-        reason = "unsafe_name" if path is None else "no_size" if not image.width or not image.height else ""
+        size = image.width, image.height
+        reason = "unsafe_name" if path is None else "no_size" if not all(size) else ""
         if reason or path is None:
             refused[number] = reason
             ledger.add("image", "dropped", reason, path=image.label, file=image.file, line=image.line)
@@ -44,8 +44,9 @@ def name_images(labels: Labels, ledger: Ledger) -> tuple[dict[str, Header], dict
         if not is_image(path):
             path += ASSUMED_SUFFIX
             ledger.add("image", "converted", "suffix_assumed", path=path, file=image.file, line=image.line)
-        labels.images[number] = replace(image, path=path, names=())
-        headers.setdefault(path, Header(image.width, image.height, 1, "", ""))
+        labels.images[number] = LabelledImage(image.file, (), path, image.line, *size, image.split, image.group)
+        if path not in headers:
+            headers[path] = Header(*size, 1, "", "")
     if labels.images and not headers:
         raise DataError(
             "The labels declare no image sizes, so their boxes have no place without the images", "Give the images as well."

@@ -85,8 +85,17 @@ class FileSet:
         return {}
 
     def with_suffix(self, *suffixes: str) -> list[str]:
-        """Paths that end in one of the (lower-case) suffixes, in any case."""
-        return [path for path in self.paths if path.lower().endswith(suffixes)]
+        """Paths that end in one of the (lower-case) suffixes (".json"), in any case."""
+        found = [path for suffix in suffixes for path in self._by_suffix.get(suffix, ())]
+        return sorted(found) if len(suffixes) > 1 else found
+
+    @cached_property
+    def _by_suffix(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self.paths:
+            _, dot, suffix = path.rpartition("/")[2].rpartition(".")
+            found.setdefault(dot + suffix.lower(), []).append(path)
+        return found
 
     def photos_below(self, folder: str) -> list[str]:
         return _below(self.photos, folder)
