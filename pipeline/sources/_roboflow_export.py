@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import DataError, NetworkError, PipelineError
 from pipeline.sources import _roboflow_api as api
 from pipeline.sources._roboflow_api import Query, Refused, Service
-from pipeline.sources.archive import MAX_BYTES
+from pipeline.sources._unpacking import MAX_BYTES
 from pipeline.stage import JSON, Context
 
 POLL_S = 2.0

@@ -1,7 +1,7 @@
 """Images from the web: a list of their URLs, or the URL of an archive.
 
     collect.source: url:list.txt                      a URL a line, or a CSV with a column `url`
-    collect.source: url:https://host/data.zip         unpacked as an archive on this machine would be
+    collect.source: url:https://host/data.tar.gz      unpacked as an archive on this machine would be
 
 What fails for good stands in the ledger with its reason, and the run goes on unless more than `max_missing` of the list is
 missing. A list is asked for again only when it is changed: what a URL leads to is taken to stay what it was.
@@ -42,6 +42,7 @@ class Options(StageParams):
         default=False,
         description="keep host and folders of the URLs as folders; else a file lies flat under the last part of its URL",
     )
+    nested: bool = Field(default=False, description="as the option of an archive")
     max_missing: float = Field(default=0.05, ge=0, le=1, description="the share of a list that may fail")
     per_host: int = Field(default=16, ge=1, le=64, description="downloads at once from one host")
     requests_per_second: float = Field(default=0.0, ge=0, description="to one host; 0 for no limit")
@@ -156,7 +157,7 @@ def _fetch_single(entry: Entry, options: Options, seed: int, out: Path, context:
     download(Download(entry.url, path, entry.size, entry.sha256), context.progress, limits=asked)
     shown = urls.shown(entry.url)
     try:
-        fetched = archive.fetch(str(path), archive.Options(), seed, out, context)
+        fetched = archive.fetch(str(path), archive.Options(nested=options.nested), seed, out, context)
     except DataError as error:
         path.unlink()  # the next run asks again
         told = error.message.replace(str(path.resolve()), path.name).replace(str(path), path.name)

@@ -23,6 +23,7 @@ from pipeline.stage import Context
 from pipeline.stages import collect
 from pipeline.stages.collect import Params
 from tests import serving
+from tests.packing import compressed, member, tar_of, zip_of
 from tests.serving import Server
 
 
@@ -160,6 +161,15 @@ def test_an_archive_is_unpacked(server: Server, tmp_path: Path, context: Context
     assert not list((context.cache / "downloads").rglob("*.zip"))
     with pytest.raises(NetworkError, match="SHA-256"):
         run(f"url:{server.url}/data.zip", tmp_path / "out2", context, sha256="0" * 64)
+
+
+def test_a_single_url_may_lead_to_a_tar(server: Server, tmp_path: Path, context: Context) -> None:
+    inner = zip_of({"a.jpg": picture()})
+    server.pages = {"/data": compressed(tar_of(member("train/a.jpg", picture()), member("more.zip", inner)), "tar.xz")}
+    run(f"url:{server.url}/data", tmp_path / "out", context)
+    assert collected(tmp_path / "out") == ["train/a.jpg"]
+    run(f"url:{server.url}/data", tmp_path / "out2", context, nested=True)
+    assert collected(tmp_path / "out2") == ["more/a.jpg", "train/a.jpg"]
 
 
 def test_a_signed_url_of_an_archive_stands_in_a_list(server: Server, tmp_path: Path, context: Context) -> None:
