@@ -90,10 +90,17 @@ def begin(out: Path, state: str) -> None:
     Args:
         state: which content it is, for what may change between two runs of one recipe.
     """
-    memory = out / _STATE
-    if out.exists() and not (memory.is_file() and memory.read_text(encoding="utf-8") == state):
+    if out.exists() and begun(out) != state:
         shutil.rmtree(out)
-    files.write_text(memory, state)
+    files.write_text(out / _STATE, state)
+
+
+def begun(out: Path) -> str:
+    """The state that a killed run had begun to unpack, or ""."""
+    try:
+        return (out / _STATE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def _unpack(path: Path, name: str, prefix: str, to: _Unpacker) -> list[Origin]:
@@ -149,12 +156,12 @@ def _plan(path: Path, shown: str, prefix: str, to: _Unpacker) -> dict[str, str]:
             if member.is_folder or _is_junk(name):
                 continue
             name = name if name.startswith("/") else PurePosixPath(name).as_posix()  # "a//b" and "a/./b" are "a/b"
-            wrong = _problem(member, name)
+            wrong = _problem(name)
             target = "" if wrong else to.place(name)
             encrypted += member.is_encrypted and bool(target)
-            if wrong and wrong == member.wrong and to.keep_going:
-                to.ledger.add("file", "dropped", "link_or_device", path=name)
-            elif wrong or (target and (wrong := _collision(prefix + target, to.budget))):
+            if target and member.wrong and to.keep_going:
+                to.ledger.add("file", "dropped", "link_or_device", path=prefix + target)
+            elif wrong or (target and (wrong := member.wrong or _collision(prefix + target, to.budget))):
                 problems.append(f"{member.name!a} {wrong}" if not is_plain(member.name) else f"'{member.name}' {wrong}")
             elif target:
                 plan[member.name] = prefix + target
@@ -168,12 +175,10 @@ def _plan(path: Path, shown: str, prefix: str, to: _Unpacker) -> dict[str, str]:
     return plan
 
 
-def _problem(member: Member, name: str) -> str:
+def _problem(name: str) -> str:
     if not is_plain(name):
         return "has control characters in its name: rename it before packing"
-    if not is_safe_relative(name):
-        return "leads out of the folder"
-    return member.wrong
+    return "" if is_safe_relative(name) else "leads out of the folder"
 
 
 def _collision(path: str, budget: _Budget) -> str:

@@ -90,6 +90,10 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
         ("photos/a.zip", ("archive", "photos/a.zip")),
         ("https://host/x.zip", ("url", "https://host/x.zip")),
         ("roboflow://team/project/3", ("roboflow", "team/project/3")),
+        ("github:owner/images@main:data", ("github", "owner/images@main:data")),
+        ("https://github.com/owner/images", ("github", "https://github.com/owner/images")),
+        ("https://github.com/owner/images/tree/main/a", ("github", "https://github.com/owner/images/tree/main/a")),
+        ("https://github.com/owner/images/archive/main.zip", ("url", "https://github.com/owner/images/archive/main.zip")),
         ("https://universe.roboflow.com/team/project", ("roboflow", "https://universe.roboflow.com/team/project")),
     ],
 )
