@@ -19,6 +19,7 @@ Behaviour = Callable[["Handler"], None]
 class Request:
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 class _Threads(http.server.ThreadingHTTPServer):
@@ -67,10 +68,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 20
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         owner, path = self.owner, self.path.partition("?")[0]
         with owner.lock:
-            owner.requests.append(Request(self.path, {name.lower(): value for name, value in self.headers.items()}))
+            owner.requests.append(Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
             owner.active += 1
             owner.most_at_once = max(owner.most_at_once, owner.active)
             queue = owner.odd.get(path, [None])

@@ -24,7 +24,7 @@ from pipeline.downloads.transfer import require_room
 from pipeline.errors import NetworkError
 from pipeline.stage import Progress
 
-__all__ = ["Check", "Download", "Limits", "Outcome", "download", "download_all"]
+__all__ = ["Check", "Download", "Limits", "Outcome", "download", "download_all", "require_room"]
 
 _HINTS = {
     "access_denied": "The host wants a login: write the URL with user:password@ or its token into a text file of your own.",

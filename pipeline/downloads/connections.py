@@ -133,6 +133,18 @@ class Connections:
         )
 
 
+def require_reachable(url: str) -> None:
+    """For libraries that would keep trying: find out within `REACH_S` whether the host of a URL, or the proxy to it, is there.
+
+    Raises:
+        NetworkError: it is not.
+    """
+    origin = urls.origin(url)
+    host, port = _endpoint(origin, _proxy(origin))
+    if why := _why_unreachable(host, port):
+        raise NetworkError(f"{host} cannot be reached ({why}).", REMEDY)
+
+
 def basic(user_and_password: str) -> str:
     """The header of RFC 7617."""
     return "Basic " + base64.b64encode(user_and_password.encode()).decode()

@@ -94,6 +94,7 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
         ("https://github.com/owner/images", ("github", "https://github.com/owner/images")),
         ("https://github.com/owner/images/tree/main/a", ("github", "https://github.com/owner/images/tree/main/a")),
         ("https://github.com/owner/images/archive/main.zip", ("url", "https://github.com/owner/images/archive/main.zip")),
+        ("https://www.kaggle.com/datasets/owner/fish", ("kaggle", "https://www.kaggle.com/datasets/owner/fish")),
         ("https://universe.roboflow.com/team/project", ("roboflow", "https://universe.roboflow.com/team/project")),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError
 from pipeline.ledger import read as read_ledger
-from pipeline.sources import _github_api, _secrets, _spdx, github
+from pipeline.sources import _github_api, _spdx, github
 from pipeline.stage import Context
 from pipeline.stages import collect
 from pipeline.stages.collect import Params
@@ -194,19 +194,6 @@ def test_a_moved_repository_is_followed(server: Server, tmp_path: Path, context:
     server.odd = {f"{COMMIT}HEAD": [serving.redirect("/repositories/7/commits/HEAD", 301)]}
     server.pages["/repositories/7/commits/HEAD"] = SHA.encode()
     run("github:mari/fish", tmp_path / "out", context)
-
-
-def test_where_keys_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("A_KEY", raising=False)
-    assert _secrets.find("A_KEY", tmp_path) == ""
-    (tmp_path / ".env").write_text('\ufeffA_KEY_2=no\nA_KEY = "a b"  # c\nB=x # y\n', encoding="utf-8")
-    assert _secrets.find("A_KEY", tmp_path) == "a b"
-    assert _secrets.find("B", tmp_path) == "x"
-    monkeypatch.setenv("A_KEY", "mine\n")
-    assert _secrets.find("A_KEY", tmp_path) == "mine"
-    (tmp_path / ".env").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"\.env cannot be read"):
-        _secrets.find("B", tmp_path)
 
 
 # ---- refusals
