@@ -134,16 +134,16 @@ def _with_hash(path: str, url: str) -> str:
 
 def _name(entry: Entry, keep_folders: bool) -> str:
     if entry.name:
-        return "/".join(_safe(part) for part in entry.name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+        return "/".join(safe_name(part) for part in entry.name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
     if urls.problem(entry.url):
         return "image"
     parts = urlsplit(entry.url)
-    path = [_safe(unquote(part)) for part in parts.path.split("/") if part not in ("", ".", "..")]
-    host = [_safe(parts.hostname or "")] if keep_folders else []
+    path = [safe_name(unquote(part)) for part in parts.path.split("/") if part not in ("", ".", "..")]
+    host = [safe_name(parts.hostname or "")] if keep_folders else []
     return "/".join([*host, *(path or ["image"])] if keep_folders else path[-1:] or ["image"])
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A file name that every system takes, and that no tool hides."""
     name = _UNSAFE.sub("_", name).rstrip(". ")
     if not name or name.startswith(".") or _RESERVED.match(name):
