@@ -276,7 +276,7 @@ def run(context: Context, out: str = "out", source: str = SOURCE, seed: int = 0,
     return collect.run({}, params, context.base / out, context)
 
 
-def refused(context: Context, kind: type[PipelineError] = NetworkError, **options: Any) -> PipelineError:
+def refused(context: Context, kind: type[PipelineError] = NetworkError, /, **options: Any) -> PipelineError:
     """The error of a run, which must be one line and hold no secret in anything it could be printed as."""
     with pytest.raises(PipelineError) as caught:
         run(context, **options)

@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.downloads.meter import Meter
 from pipeline.downloads.transfer import require_room
 from pipeline.errors import NetworkError
-from pipeline.sources._huggingface_hub import READ_S, Commit, Entry, Hub, explained, require_online
+from pipeline.sources._huggingface_hub import Commit, Entry, Hub, explained, require_online
 
 PARALLEL = 8
 _CHUNK = 1 << 20
@@ -98,7 +98,6 @@ def _bring(hub: Hub, commit: Commit, entry: Entry, meter: Meter) -> Local:
             cache_dir=hub.cache,
             endpoint=hub.endpoint,
             token=hub.token or False,
-            etag_timeout=READ_S,
             library_name="yolo-pipeline",
             tqdm_class=Bar,
         )
@@ -150,7 +149,9 @@ def _is_here(hub: Hub, commit: Commit, entry: Entry) -> bool:
 
 def _sweep(hub: Hub, commit: Commit) -> None:
     """Delete what a killed run was about to download: the client gives such files names that it never looks at again."""
-    blobs = hub.cache / hub.library.file_download.repo_folder_name(repo_id=commit.repo, repo_type="dataset") / "blobs"
+    from huggingface_hub.file_download import repo_folder_name
+
+    blobs = hub.cache / repo_folder_name(repo_id=commit.repo, repo_type="dataset") / "blobs"
     for path in blobs.glob("*.incomplete"):
         with suppress(OSError):
             path.unlink()

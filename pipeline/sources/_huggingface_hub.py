@@ -37,8 +37,8 @@ Answer = TypeVar("Answer")
 ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
 DEFAULT_ENDPOINT = "https://huggingface.co"
 CONNECT_S = 5.0
-READ_S = 30.0
-"""How long the host may be silent."""
+READ_S = 20.0
+"""How long the host may be silent; the client asks up to seven times."""
 MAX_WAIT_S = 300.0
 """The hub counts requests in windows of five minutes; who is asked to wait for longer had better come again."""
 TRIES = 3
@@ -98,6 +98,7 @@ def connect(context: Context) -> Iterator[Hub]:
         raise UsageError(f"The variable {ENDPOINT} is no address of a hub: {wrong}.", f"Unset it for {DEFAULT_ENDPOINT}.")
     try:
         import huggingface_hub
+        from huggingface_hub import constants
         from huggingface_hub.utils._http import default_client_factory
     except ImportError as error:
         raise MissingDependency(
@@ -107,12 +108,10 @@ def connect(context: Context) -> Iterator[Hub]:
 
     def new_client() -> Any:
         client = default_client_factory()
-        client.timeout = (CONNECT_S, READ_S, READ_S, READ_S)
-        client.event_hooks = {**client.event_hooks, "response": [_Patience(hub)]}
+        client.event_hooks = {"request": [*client.event_hooks["request"], _limit_time], "response": [_Patience(hub)]}
         return client
 
-    constants = huggingface_hub.constants
-    wanted = {"HF_HUB_DISABLE_XET": True, "DOWNLOAD_CHUNK_SIZE": _CHUNK, "HF_HUB_DOWNLOAD_TIMEOUT": READ_S}
+    wanted = {"HF_HUB_DISABLE_XET": True, "DOWNLOAD_CHUNK_SIZE": _CHUNK}
     before = {name: getattr(constants, name) for name in wanted}
     levels = {name: logging.getLogger(name).level for name in _TALKERS}
     try:
@@ -150,6 +149,11 @@ def find_token(base: Path) -> str:
     return token
 
 
+def _limit_time(request: Any) -> None:
+    """The client has time limits of its own for some requests, up to 35 s, and none for others."""
+    request.extensions["timeout"] = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": None}
+
+
 class _Patience:
     """Called with every answer: lets the client wait as long as it is asked to, within reason, and tells the user so."""
 
@@ -166,6 +170,8 @@ class _Patience:
         if wait_s > 3 and time.monotonic() > self._told_until:
             self._told_until = time.monotonic() + wait_s
             self._hub.context.warn(f"{host} asks for {wait_s:.0f} s without requests ({response.status_code}).")
+        if response.request.method == "HEAD":  # after which the client would ask again at once
+            time.sleep(wait_s)
 
 
 def asked_wait_s(headers: Any) -> float:
@@ -212,16 +218,18 @@ def _read_record(path: Path) -> Commit | None:
 
 
 def _ask(hub: Hub, repo: str, revision: str) -> Commit:
+    from huggingface_hub.hf_api import RepoFile
+
     api = hub.library.HfApi(endpoint=hub.endpoint, token=hub.token or False, library_name="yolo-pipeline")
 
     def ask() -> Commit:
-        info = api.dataset_info(repo, revision=revision, timeout=READ_S)
+        info = api.dataset_info(repo, revision=revision)
         name, sha = str(info.id), str(info.sha)
         if not re.fullmatch("[0-9a-f]{40}", sha) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name, re.ASCII):
             raise ValueError(sha)
         entries = []
         for item in api.list_repo_tree(name, recursive=True, revision=sha, repo_type="dataset"):
-            if isinstance(item, hub.library.hf_api.RepoFile):
+            if isinstance(item, RepoFile):
                 lfs = item.lfs
                 size, sha256 = (lfs.size, lfs.sha256) if lfs else (item.size, "")
                 entries.append(Entry(str(item.path), int(size), str(sha256), "" if lfs else str(item.blob_id)))
@@ -260,6 +268,8 @@ def explained(hub: Hub, repo: str, revision: str, call: Callable[[], Answer]) ->
 
 def require_online(hub: Hub) -> None:
     """Raise NetworkError when the hub is not reached, or by the user's wish not asked."""
-    if hub.library.constants.HF_HUB_OFFLINE:
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
         raise offline()
     require_reachable(hub.endpoint)

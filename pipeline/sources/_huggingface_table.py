@@ -106,13 +106,13 @@ def fetch(hub: Hub, commit: Commit, card: Card, options: TableOptions, seed: int
                 if collected.written > min(limit, MAX_BYTES):
                     raise DataError(f"{commit.repo}: its images are {collected.written:,} bytes so far: taken for a bomb.")
                 advance()
-    how = _write_labels(collected, options.bbox, names, out)
+    kind = _write_labels(collected, options.bbox, names, out)
     told = ", ".join(f"{plural(len(chosen[split]), 'row')} of {split}" for split in shards)
     return Fetched(
         sorted(collected.origins, key=lambda origin: origin.path),
         license=card.license,
         homepage=f"{hub.page(commit.repo)}/tree/{commit.sha}",
-        description=f"the Hugging Face data set {commit.repo} at commit {commit.sha[:12]}: {told}; boxes are {how}",
+        description=f"the Hugging Face data set {commit.repo} at commit {commit.sha[:12]}: {told}; boxes as {kind}",
         ledger=collected.ledger,
     )
 
@@ -296,14 +296,14 @@ def _is_box(box: Any) -> bool:
 
 
 def _write_labels(collected: _Collected, bbox: str, names: Any, out: Path) -> str:
-    """Write the label files; in words, what the boxes were taken for."""
+    """Write the label files; what the numbers of a box were taken for."""
     import numpy as np
 
-    kind, how = bbox, f"{bbox}, as collect.options.bbox says"
+    kind, how = bbox, "as collect.options.bbox says"
     if bbox == "auto":
         table = np.frombuffer(collected.numbers, dtype=np.float64).reshape(-1, 6) if collected.numbers else np.zeros((0, 6))
         decision = decide(table[:, :4], table[:, 4:])
-        kind, how = decision.kind, f"{decision.kind} ({decision.why})"
+        kind, how = decision.kind, decision.why
     texts: dict[str, list[str]] = {}
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     for place, line, (width, height) in collected.labels:
@@ -319,4 +319,4 @@ def _write_labels(collected: _Collected, bbox: str, names: Any, out: Path) -> st
         feature = {"names": names, "_type": "ClassLabel"}
         files.write_text(out / CLASSES, encode({"features": {"objects": {"feature": {"category": feature}}}}) + "\n")
         collected.origins.append(Origin(CLASSES, "made from the columns of the table"))
-    return how
+    return kind

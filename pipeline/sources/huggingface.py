@@ -44,6 +44,7 @@ PAGES = ("https://huggingface.co/datasets/", "https://hf.co/datasets/")
 MAIN = "main"
 
 _LOCATION = re.compile(r"(?P<repo>[\w.-]{1,96}(?:/[\w.-]{1,96})?)(?:@(?P<revision>[\w./-]{1,200}))?", re.ASCII)
+_HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # `.gitattributes`, but neither `.` nor `..`
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 
 
@@ -167,7 +168,7 @@ def _wanted(commit: Commit, patterns: list[str], ledger: Ledger) -> list[Entry]:
     """The files to bring. Names come from a stranger: those that are not safe go to the ledger, as does what holds no labels."""
     from huggingface_hub.utils import filter_repo_objects
 
-    visible = [entry for entry in commit.entries if not any(part.startswith(".") for part in entry.path.split("/"))]
+    visible = [entry for entry in commit.entries if not _HIDDEN.search(entry.path)]
     chosen = list(filter_repo_objects(visible, allow_patterns=patterns or None, key=lambda entry: entry.path))
     if visible and not chosen:
         raise DataError(
