@@ -49,25 +49,31 @@ def photo(number: int, kind: str = "JPEG", size: tuple[int, int] = (100, 50)) ->
     return stream.getvalue()
 
 
+def table_of(rows: list[dict[str, Any]], **features: Any) -> bytes:
+    """A Parquet file as `datasets` writes one, with the features in the schema's metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from datasets import Features
+
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, Features(features).arrow_schema), stream)
+    return stream.getvalue()
+
+
 def parquet(rows: list[dict[str, Any]], names: list[str] | None = NAMES, kind: str = "objects", **features: Any) -> bytes:
-    """As `datasets` writes one: an image {bytes, path}, objects {bbox, category}, and the features in the schema's metadata.
+    """An image {bytes, path}, objects {bbox, category}, and more.
 
     Args:
         kind: "objects" for an object of lists, "list" for a list of objects.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from datasets import ClassLabel, Features, List, Value
+    from datasets import ClassLabel, List, Value
     from datasets import Image as ImageFeature
 
     category = ClassLabel(names=names) if names else Value("int64")
     parts = {"bbox": List(Value("float32"), length=4), "category": category}
     objects = {name: List(part) for name, part in parts.items()} if kind == "objects" else List(parts)
-    schema = Features({"image": ImageFeature(), "objects": objects} | features)
-    stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema.arrow_schema), stream)
-    return stream.getvalue()
+    return table_of(rows, image=ImageFeature(), objects=objects, **features)
 
 
 def row(number: int, boxes: list[list[float]], categories: list[int], path: str | None = "", **more: Any) -> dict[str, Any]:
@@ -152,7 +158,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(found)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def answer(self, found: re.Match[str]) -> None:
         repo = found["info"] or found["repo"]

@@ -93,7 +93,18 @@ def test_locations(location: str, query: Query) -> None:
 
 @pytest.mark.parametrize(
     "location",
-    ["", "a/b/c", "mari/reef@", "mari/../reef", "mari/reef@../x", "mari/reef@-x", "mari/reef@/x", "ma ri/reef", "mari//reef", "a--b/c"],
+    [
+        "",
+        "a/b/c",
+        "mari/reef@",
+        "mari/../reef",
+        "mari/reef@../x",
+        "mari/reef@-x",
+        "mari/reef@/x",
+        "ma ri/reef",
+        "mari//reef",
+        "a--b/c",
+    ],
 )
 def test_what_is_no_location(location: str) -> None:
     with pytest.raises(ParamsError) as caught:
@@ -185,7 +196,13 @@ def test_archives_alone_are_pointed_at(hub: Hub, context: Context) -> None:
 
 
 def test_names_that_lead_elsewhere_are_left_out(hub: Hub, context: Context) -> None:
-    hub.repos[REPO] = {"../evil.jpg": photo(1), "a\nb.jpg": photo(2), "ok.jpg": photo(3), "OK.jpg": photo(4), "x//y.jpg": photo(5)}
+    hub.repos[REPO] = {
+        "../evil.jpg": photo(1),
+        "a\nb.jpg": photo(2),
+        "ok.jpg": photo(3),
+        "OK.jpg": photo(4),
+        "x//y.jpg": photo(5),
+    }
     run(context)
     assert written(context) == ["OK.jpg"]
     reasons = sorted(entry.reason for entry in read_ledger(context.base / "out"))
@@ -196,7 +213,9 @@ def test_names_that_lead_elsewhere_are_left_out(hub: Hub, context: Context) -> N
 def test_a_card_that_cannot_be_parsed_is_told(hub: Hub, context: Context, warnings: list[str]) -> None:
     hub.repos[REPO] = FILES | {"README.md": b"---\nlicense: [\n---\n"}
     assert run(context)["license"] == "unknown"
-    assert warnings == ["README.md of mari/reef:3: malformed YAML (did not find expected node content): its licence and tables are not known."]
+    assert warnings == [
+        "README.md of mari/reef:3: malformed YAML (did not find expected node content): its licence and tables are not known."
+    ]
 
 
 # ---- what is kept
