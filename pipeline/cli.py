@@ -135,7 +135,7 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     common.add_argument("--workspace", type=Path, metavar="DIR", help="where datasets/ and runs/ live (default: here)")
     common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="e.g. train.epochs=20")
     common.add_argument("--json", action="store_true", help="print one JSON document to stdout")
-    common.add_argument("--quiet", action="store_true", help="print results and errors only")
+    common.add_argument("--quiet", action="store_true", help="print nothing but warnings, errors and the document of --json")
 
     parser = _Parser(
         prog="python -m pipeline", allow_abbrev=False, description="From photos and labels to a detector you can trust."

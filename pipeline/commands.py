@@ -12,7 +12,7 @@ from pipeline import files, machine, params, runner
 from pipeline.console import Console, duration
 from pipeline.errors import DataError, UsageError
 from pipeline.runner import Runner, Step
-from pipeline.stage import Context, Stage
+from pipeline.stage import Context, Stage, counted
 from pipeline.store import Store, Version
 
 JSON = dict[str, Any]
@@ -248,7 +248,7 @@ def convert(options: Options, console: Console) -> int:
         console.warn(f"{options.to} cannot hold {what}")
     for reason, count in done.ledger.counts().items():
         console.say(f"  {count:,} × {reason}", "dim")
-    console.say(f"\n{counts['images']:,} images, {counts['boxes']:,} boxes → {options.target} ({options.to})")
+    console.say(f"\n{counted(counts)} → {options.target} ({options.to})")
     return 0
 
 

@@ -16,8 +16,8 @@ from pipeline.stage import Advance
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _QUIET_INTERVAL_S = 15.0
-_NARROWEST = 12
-"""Places that a column keeps on a narrow terminal; below that, lines wrap."""
+_NARROWEST, _NAME = 12, 24
+"""Places that a column keeps on a narrow terminal, and the first one, which says what a row is about; below that, lines wrap."""
 
 
 class Console:
@@ -50,14 +50,17 @@ class Console:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Left-aligned columns below a dimmed header, if there is one.
 
-        On a terminal the widest columns are cut until a row is a line; what goes into a file or another program stays whole.
+        On a terminal the widest columns are cut until a row is a line; what goes into a file or another program stays
+        whole.
         """
         texts = [[str(cell) for cell in row] for row in rows]
         widths = [max(_cells(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
         if self._stream.isatty():
             room = _columns(self._stream) - 2 * len(widths)
-            while sum(widths) > room and max(widths) > _NARROWEST:
-                widths[widths.index(max(widths))] -= 1
+            spare = [width - (_NARROWEST if i else _NAME) for i, width in enumerate(widths)]
+            while sum(widths) > room and max(spare) > 0:
+                widest = spare.index(max(spare))
+                widths[widest], spare[widest] = widths[widest] - 1, spare[widest] - 1
         if any(header):
             self.say(_row(header, widths), "dim")
         for row in texts:

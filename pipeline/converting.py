@@ -18,6 +18,7 @@ from pipeline.labelling.import_steps import Policy
 from pipeline.labelling.merging import import_sources
 from pipeline.ledger import Ledger
 from pipeline.stage import Context
+from pipeline.wording import plural
 
 _WORDS: dict[Holdable, str] = {
     "splits": "which split an image belongs to",
@@ -117,11 +118,12 @@ def _lost(dataset: Dataset, holds: frozenset[Holdable], has_images: bool) -> lis
     groups = dataset.images["group_id"].value_counts()
     found: Mapping[Holdable, str] = {
         "splits": ", ".join(f"{name} {splits[name]}" for name in ("train", "val", "test") if name in splits),
-        "background": f"{background} images without boxes" if background else "",
+        "background": f"{plural(background, 'image')} without boxes" if background else "",
         "class_order": f"classes without boxes: {', '.join(unused)}" if unused else order,
-        "sizes": "" if has_images else f"{len(dataset.images)} images",
+        "sizes": "" if has_images else plural(len(dataset.images), "image"),
     }
     lost = [f"{_WORDS[what]} ({text})" for what, text in found.items() if text and what not in holds]
-    if (groups > 1).any():
-        lost.append(f"which images belong together ({(groups > 1).sum()} videos, bursts or scenes)")
+    together = int((groups > 1).sum())
+    if together:
+        lost.append(f"which images belong together ({plural(together, 'video, burst or scene', 'videos, bursts or scenes')})")
     return lost

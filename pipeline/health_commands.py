@@ -15,6 +15,7 @@ from pipeline.sources import local_path
 from pipeline.stage import Context
 from pipeline.stages import annotate
 from pipeline.store import Store, Version
+from pipeline.wording import plural
 
 if TYPE_CHECKING:
     from pipeline.health.examine import Opinions
@@ -210,7 +211,8 @@ def _say(found: Sequence[Finding], counts: dict[str, int], subject: Subject, con
     width = max((len(one.code) for one in found), default=0)
     digits = max((len(f"{one.count:,}") for one in found), default=0)
     indent = " " * (width + digits + 10)
-    console.say(f"{subject.name}: {len(subject.dataset.images):,} images, {len(subject.dataset.boxes):,} boxes", "bold")
+    images, boxes = plural(len(subject.dataset.images), "image"), plural(len(subject.dataset.boxes), "box", "boxes")
+    console.say(f"{subject.name}: {images}, {boxes}", "bold")
     for one in found:
         mark, style = marks[one.severity]
         console.say(f"  {console.style(mark, style)}  {one.code.ljust(width)}  {one.count:>{digits},}  {one.title}")
@@ -222,8 +224,7 @@ def _say(found: Sequence[Finding], counts: dict[str, int], subject: Subject, con
             if one.count > SHOWN:
                 console.say(f"{indent}… and {one.count - SHOWN:,} more")
             console.say(f"{indent}→ {one.remedy}", "dim")
-    names = ("error", "errors"), ("warning", "warnings"), ("info", "notes")
-    told = [f"{counts[key]} {word.removesuffix('s') if counts[key] == 1 else word}" for key, word in names]
+    told = [plural(counts[key], word) for key, word in (("error", "error"), ("warning", "warning"), ("info", "note"))]
     console.say("\n" + ", ".join(told), "bold")
 
 

@@ -65,7 +65,9 @@ def parse_yaml(text: str, where: str, hint: str = "Mend the YAML there.") -> Any
         raise ParamsError(f"{where}{f':{line}' if line and chr(10) in text else ''}: {what}.", hint) from error
     except yaml.reader.ReaderError as error:
         raise ParamsError(f"{where}: this is no text: it holds control characters.", hint) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise ParamsError(f"{where}: lists or mappings lie too deep in each other.", hint) from error
+    except (yaml.YAMLError, ValueError) as error:
         raise ParamsError(f"{where}: not valid YAML: {error}.", hint) from error
     if _values(value, {}) > MAX_VALUES:
         raise ParamsError(f"{where}: aliases ('*') make more than {MAX_VALUES:,} values of it.", hint)

@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.wording import plural
+
 JSON = dict[str, Any]
 Advance = Callable[..., None]
 """`advance(n=1, **info)`: n more items are done; `info` is shown beside the bar."""
@@ -71,7 +73,8 @@ def counted(summary: JSON) -> str:
     """The line that tables show of a version: the summary's own `headline`, else its counts."""
     if "headline" in summary:
         return str(summary["headline"])
-    return ", ".join(f"{summary[key]:,} {key}" for key in ("images", "boxes") if isinstance(summary.get(key), int))
+    kinds = {"images": ("image", "images"), "boxes": ("box", "boxes")}
+    return ", ".join(plural(summary[key], *words) for key, words in kinds.items() if isinstance(summary.get(key), int))
 
 
 @dataclass(frozen=True)

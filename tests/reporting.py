@@ -34,7 +34,7 @@ WIDTH, HEIGHT = 160, 120
 CONFIDENCE = 0.5
 
 # What every HTML document may leave open; everything else must be closed.
-VOID = {"meta", "link", "img", "input", "br"}
+VOID = {"meta", "link", "img", "input", "br", "wbr"}
 
 
 class Recorded:

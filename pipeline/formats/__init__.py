@@ -36,6 +36,7 @@ from pipeline.labelling.labels import Labels
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
 from pipeline.stage import StageParams
+from pipeline.wording import plural
 
 if TYPE_CHECKING:
     from pipeline.dataset import Dataset
@@ -143,12 +144,12 @@ def choose(files: FileSet) -> tuple[str, str]:
         others = [path for path in files.paths if not is_image(path)]
         seen = f"Other files there: {', '.join(others[:5])}{' …' if len(others) > 5 else ''}.\n" if others else ""
         raise NoLabels(
-            f"There are {len(files.photos)} images but no labels in a known format in {files.root}",
+            f"There are no labels in a known format beside the {plural(len(files.photos), 'image')} in {files.called}.",
             f"{seen}{describe()}\nLabels may also lie in a folder beside the images: collect their common parent.",
         )
     if len(found) > 1:
         raise DataError(
-            f"{files.root} holds labels in {len(found)} formats, and nothing says which to use",
+            f"There are labels in {len(found)} formats in {files.called}, and nothing says which to use",
             f"Set annotate.format to {' or '.join(name for name, _ in found)}; or read them all: annotate.sources, "
             "one entry a folder.",
             [f"{name}: {evidence.reason}" for name, evidence in found],

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from pipeline.errors import DataError
-from pipeline.formats._common import as_size
+from pipeline.formats._common import as_size, brief
 from pipeline.formats._shapes import Box, of_ellipse, of_points
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed
 from pipeline.ledger import Action, Ledger
@@ -167,7 +166,7 @@ def _add_region(
 
     box, kind = _box(region.shape)
     if box is None:
-        note("dropped", kind, "" if kind in ("point", "polyline") else reprlib.repr(region.shape))
+        note("dropped", kind, "" if kind in ("point", "polyline") else brief(region.shape))
         return
     said = region.attributes if isinstance(region.attributes, dict) else {}
     names = list(dict.fromkeys(_words(said.get(attribute))))

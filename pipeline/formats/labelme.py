@@ -21,7 +21,6 @@ that begins with `__ignore__` or `_background_`, or that names every class that 
 from __future__ import annotations
 
 import math
-import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ import orjson
 from pipeline.errors import DataError
 from pipeline.files import write_text, write_unseen
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import as_size, label_file_names, link_images, spread
+from pipeline.formats._common import as_size, brief, label_file_names, link_images, spread
 from pipeline.formats._json import has_keys, parse
 from pipeline.formats._labelme import locate_key, names_of_image
 from pipeline.formats._shapes import Box, of_bitmap, of_ellipse, of_points
@@ -145,15 +144,15 @@ def _read_document(document: dict[str, Any], path: str, reading: _Reading) -> No
 
 def _read_shape(shape: dict[str, Any], number: int, image: int, objects: dict[object, _Object], reading: _Reading) -> None:
     name, kind, group = _class_name(shape.get("label")), shape.get("shape_type") or "polygon", shape.get("group_id")
-    kind = kind if isinstance(kind, str) else reprlib.repr(kind)
+    kind = kind if isinstance(kind, str) else brief(kind)
     if kind in _DROPPED:
         reading.note(image, number, "dropped", _DROPPED[kind])
     elif name == "__ignore__":
         reading.note(image, number, "dropped", "ignored_region")
     elif not name:
-        reading.note(image, number, "dropped", "no_class", f"label {reprlib.repr(shape.get('label'))}")
+        reading.note(image, number, "dropped", "no_class", f"label {brief(shape.get('label'))}")
     elif (box := _box(shape, kind)) is None:
-        reading.note(image, number, "dropped", "malformed_box", f"{kind:.40} {reprlib.repr(shape.get('points'))}")
+        reading.note(image, number, "dropped", "malformed_box", f"{kind:.40} {brief(shape.get('points'))}")
     else:
         if kind in _CONVERTED:
             reading.note(image, number, "converted", _CONVERTED[kind])

@@ -18,13 +18,12 @@ preferred. Classes are whatever people typed, in alphabetical order.
 from __future__ import annotations
 
 import re
-import reprlib
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import as_size, spread
+from pipeline.formats._common import as_size, brief, spread
 from pipeline.formats._labelme import names_of_image
 from pipeline.formats._shapes import Box, of_points
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
@@ -109,7 +108,7 @@ def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledg
     elif not corners and painted is None:
         note("dropped", "no_box")
     elif box is None:
-        note("dropped", "malformed_box", reprlib.repr(corners) if corners else "segm")
+        note("dropped", "malformed_box", brief(corners) if corners else "segm")
     else:
         if shape == "mask" or text(item, "type") != "bounding_box":
             note("converted", shape)

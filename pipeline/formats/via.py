@@ -19,7 +19,6 @@ dropped, because there is no image to them.
 
 from __future__ import annotations
 
-import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ import orjson
 from pipeline.errors import DataError
 from pipeline.files import write_bytes
 from pipeline.formats import Evidence, Holdable, _via3
-from pipeline.formats._common import link_images, spread
+from pipeline.formats._common import brief, link_images, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
 from pipeline.formats._via import (
     CLASS,
@@ -98,7 +97,7 @@ def _read_images(document: dict[str, Any], path: str, ledger: Ledger) -> tuple[l
     for key, entry in entries.items() if isinstance(entries, dict) else ():
         name = entry.get("filename") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name:
-            ledger.add("image", "dropped", "no_file_name", file=path, detail=f"{key[:80]}: filename {reprlib.repr(name)}")
+            ledger.add("image", "dropped", "no_file_name", file=path, detail=f"{key[:80]}: filename {brief(name)}")
             continue
         found = picture(name, entry.get("file_attributes"), prefix=prefix if isinstance(prefix, str) else "")
         found.regions = regions_of(entry.get("regions"))

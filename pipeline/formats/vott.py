@@ -18,14 +18,13 @@ The JSON of VoTT 1 (`frames`, `inputTags`) is another format.
 
 from __future__ import annotations
 
-import reprlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline.errors import DataError
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import as_size, spread
+from pipeline.formats._common import as_size, brief, spread
 from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
 from pipeline.formats._labelme import locate_key
 from pipeline.formats._shapes import Box, of_points
@@ -141,7 +140,7 @@ def _read_asset(document: dict[str, Any], first: int, path: str, reading: _Readi
     """An asset with its regions, the first of which is number `first` of the file. Returns the asset's id, if it has one."""
     asset, regions = document["asset"], document.get("regions")
     if not isinstance(asset, dict) or not _names(asset):
-        reading.ledger.add("image", "dropped", "no_file_name", file=path, detail=f"asset {reprlib.repr(asset)}")
+        reading.ledger.add("image", "dropped", "no_file_name", file=path, detail=f"asset {brief(asset)}")
         for number in range(len(_regions(document))):
             reading.ledger.add("box", "dropped", "unknown_image", file=path, detail=f"region {first + number + 1}")
         return set()
@@ -194,7 +193,7 @@ def _read_region(region: dict[str, Any], number: int, image: int, reading: _Read
     elif not names:
         note("dropped", "no_class")
     elif (box := _box(region)) is None:
-        note("dropped", "malformed_box", f"{reprlib.repr(kind)} {reprlib.repr(region.get('boundingBox'))}")
+        note("dropped", "malformed_box", f"{brief(kind)} {brief(region.get('boundingBox'))}")
     else:
         if kind == "POLYGON":
             note("converted", "polygon")

@@ -84,7 +84,7 @@ def open_folder(
         return Subject(name, _within_reason(Dataset.load(folder)), folder / "images", ledger.read(_import_of(folder)))
     if (folder / ORIGINS).exists() and (folder / "files").is_dir():
         way = _Way(policies, classes, read_origins(folder / ORIGINS))
-        return _open_raw(FileSet.scan(folder / "files"), way, context, name)
+        return _open_raw(FileSet.scan(folder / "files", name=name), way, context, name)
     return _open_raw(FileSet.scan(folder), _Way(policies, classes), context, name)
 
 
@@ -157,7 +157,8 @@ def _without_labels(files: FileSet, error: DataError, name: str) -> Subject:
     account = Ledger()
     note_links(files, account)
     items = [Item(detail=problem) for problem in error.problems]
-    found = finding("labels_unusable", items, error.message, max(1, len(items)))
+    told = f"{error.message.removesuffix('.')}. {' '.join(error.hint.split())}".rstrip()
+    found = finding("labels_unusable", items, told, max(1, len(items)))
     dataset = _with_hashes(_images_only(files, account), files.root)
     return Subject(name, dataset, files.root, account.entries, [found], has_labels=False)
 

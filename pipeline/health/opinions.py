@@ -33,6 +33,8 @@ def of_table(path: Path, dataset: Dataset) -> list[Detections | None]:
     path = path / TABLE if path.is_dir() else path
     try:
         table = pd.read_parquet(path, columns=COLUMNS)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no {path}.", f"Give evaluate@vN, or {TABLE} of an evaluation.") from error
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} is no table of detections: {error}", f"Give {TABLE} of an evaluation.") from error
     _require_same_classes(path, table, dataset)

@@ -17,6 +17,7 @@ from pipeline.health.findings import Finding, Item
 from pipeline.health.opening import Subject
 from pipeline.health.page import page
 from pipeline.stage import Context
+from pipeline.wording import plural
 
 TILES = 12
 TILE_WIDTH, TILE_HEIGHT = 360, 270
@@ -52,9 +53,15 @@ def draw(
             done.append(replace(found, picture=name or None))
             advance()
     dataset = subject.dataset
-    summary = f"{len(dataset.images):,} images, {len(dataset.boxes):,} boxes, {len(dataset.class_names)} classes"
+    images_and_boxes = plural(len(dataset.images), "image"), plural(len(dataset.boxes), "box", "boxes")
+    summary = ", ".join([*images_and_boxes, plural(len(dataset.class_names), "class", "classes")])
     files.write_text(out / "index.html", page(done, f"Health of {subject.name}", summary))
     return done
+
+
+def is_plot(code: str) -> bool:
+    """Whether the picture of a finding is a plot, and no sheet of photos."""
+    return code in plots.PLOTS or code.startswith("drift_")
 
 
 # ---------------------------------------------------------------- sheets

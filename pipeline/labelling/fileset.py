@@ -30,10 +30,19 @@ class FileSet:
     paths: tuple[str, ...]
     photo_root: Path | None = None
     unfollowed: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """What messages call it: the path, unless its user knows it by another name."""
+        return self.name or str(self.root)
 
     @classmethod
-    def scan(cls, root: Path, photo_root: Path | None = None) -> FileSet:
+    def scan(cls, root: Path, photo_root: Path | None = None, name: str = "") -> FileSet:
         """List a folder, and the images of another in place of its own where one is given.
+
+        Args:
+            name: what messages call the folder; its path unless told.
 
         Raises:
             DataError: there is no such folder, or names that cannot be kept on every system.
@@ -43,7 +52,7 @@ class FileSet:
             photos, more = _list(photo_root)
             paths = [path for path in paths if not is_image(path)] + [path for path in photos if is_image(path)]
             unfollowed += more
-        return cls(root, tuple(sorted(paths)), photo_root, tuple(sorted(unfollowed)))
+        return cls(root, tuple(sorted(paths)), photo_root, tuple(sorted(unfollowed)), name)
 
     def below(self, folder: str, photo_folder: str = "") -> FileSet:
         """The part in a sub-folder, its images from another one where that is given; paths stay relative to `root`.
@@ -54,7 +63,7 @@ class FileSet:
         for wanted in (folder, photo_folder):
             if wanted and wanted not in self.folders:
                 names = sorted(name for name in self.folders if name and "/" not in name)
-                raise DataError(f"There is no folder '{wanted}' in {self.root}", did_you_mean(wanted, names or self.folders))
+                raise DataError(f"There is no folder '{wanted}' in {self.called}.", did_you_mean(wanted, names or self.folders))
         others = [path for path in _below(self.paths, folder) if not photo_folder or not is_image(path)]
         photos = [path for path in _below(self.paths, photo_folder) if is_image(path)] if photo_folder else []
         return replace(self, paths=tuple(sorted([*others, *photos])))

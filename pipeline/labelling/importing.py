@@ -42,6 +42,7 @@ from pipeline.ledger import Entry, Ledger
 from pipeline.paths import CONTROL
 from pipeline.sources import ORIGINS
 from pipeline.stage import Context
+from pipeline.wording import plural
 
 CHOSEN_REASONS = frozenset(
     {
@@ -94,7 +95,7 @@ def import_files(
     if policy.format == NONE:
         name, reason, labels = NONE, "no label files", Labels()
     else:
-        name, reason = (policy.format, "annotate.format") if policy.format != "auto" else formats.choose(files)
+        name, reason = (policy.format, "it was named") if policy.format != "auto" else formats.choose(files)
         labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
         _refuse_malformed(labels, policy)
         _refuse_empty(labels, name, files)
@@ -128,8 +129,8 @@ def _map_classes(labels: Labels, policy: Policy, ledger: Ledger) -> tuple[tuple[
 
 def _without_images(files: FileSet) -> str:
     if not files.paths:
-        return f"{files.root} is empty"
-    return f"There is no image among the {len(files.paths)} files in {files.root} ({', '.join(files.paths[:3])} …)"
+        return f"There are no files in {files.called}."
+    return f"There is no image among the {plural(len(files.paths), 'file')} in {files.called} ({', '.join(files.paths[:3])} …)."
 
 
 def _refuse_malformed(labels: Labels, policy: Policy) -> None:
@@ -149,9 +150,11 @@ def _refuse_malformed(labels: Labels, policy: Policy) -> None:
 def _refuse_empty(labels: Labels, name: str, files: FileSet) -> None:
     if not labels.images:
         hint = f"Set annotate.format to the format of your labels, or to auto. {formats.describe()}"
-        raise DataError(f"There are {len(files.photos)} images but no {name} labels in {files.root}", hint)
+        raise DataError(f"There are no {name} labels beside the {plural(len(files.photos), 'image')} in {files.called}.", hint)
     if not labels.class_names:
-        raise DataError(f"The {name} labels in {files.root} hold no box and name no class")
+        raise DataError(
+            f"The {name} labels in {files.called} hold no box and name no class", "", [str(found) for found in labels.malformed]
+        )
 
 
 def _refuse_defects(work: Import, rows: Rows, entries: Sequence[Entry]) -> None:

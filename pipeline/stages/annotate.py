@@ -100,7 +100,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     about = read_origin(inputs["collect"])
     params = for_collected(params, about)
     ledger = Ledger()
-    tree = FileSet.scan(inputs["collect"] / "files")
+    tree = FileSet.scan(inputs["collect"] / "files", name=str(about.get("description") or ""))
     origins = read_origins(inputs["collect"] / ORIGINS)
     imported = merging.import_sources(tree, policies(params), ledger, context, origins)
     dataset = imported[0].dataset

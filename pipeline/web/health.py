@@ -14,7 +14,7 @@ from pipeline.health import model, opinions
 from pipeline.health.examine import examine_tables
 from pipeline.health.findings import Finding
 from pipeline.health.opening import Subject
-from pipeline.health.pictures import draw
+from pipeline.health.pictures import draw, is_plot
 from pipeline.ledger import Entry
 from pipeline.stage import Context
 from pipeline.web import pictures
@@ -40,7 +40,15 @@ def part(artifacts: Mapping[str, Artifact]) -> JSON | None:
     with tempfile.TemporaryDirectory() as temporary:
         drawn = draw(_worth_a_picture(found), subject, [float("nan")] * len(split.dataset.images), Path(temporary), Context())
         shown = {one.code: pictures.chart(Path(temporary) / one.picture, one.title) for one in drawn if one.picture}
-    rows = [{**asdict(one), "items": [item.told() for item in one.items[:ITEMS]], "chart": shown.get(one.code)} for one in found]
+    rows = [
+        {
+            **asdict(one),
+            "items": [item.told() for item in one.items[:ITEMS]],
+            "chart": shown.get(one.code),
+            "is_plot": is_plot(one.code),
+        }
+        for one in found
+    ]
     return {
         "counts": table.counts(found),
         "told": [row for row in rows if row["severity"] != "info"],

@@ -55,12 +55,17 @@ def find(run: Path, epochs: int, patience: int) -> Resume | None:
     """The newest whole checkpoint of an interrupted run; makes `results.csv` and `best.pt` agree with it.
 
     None, and an empty folder, when there is none or a file is gone that it cannot be continued without.
+
+    Raises:
+        PermissionError: a checkpoint is there, and may not be read.
     """
     best, results = run / "weights" / "best.pt", run / "results.csv"
     for name in ("last.pt", "previous.pt"):
         path = run / "weights" / name
         try:
             checkpoint = load(path)
+        except (PermissionError, MemoryError):  # a whole file perhaps, and no reason to throw the run away
+            raise
         except Exception:  # noqa: BLE001, S112 - a torn file raises anything; then the one before it counts
             continue
         is_best = checkpoint["train_metrics"]["fitness"] == checkpoint["best_fitness"]

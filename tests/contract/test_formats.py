@@ -224,7 +224,7 @@ def test_no_labels_at_all(name: str, collected: Collected) -> None:
 def test_no_images_at_all(name: str, collected: Collected) -> None:
     if not formats.names_images(name):
         pytest.skip(f"{name} names no images")
-    with pytest.raises(DataError, match="is empty"):
+    with pytest.raises(DataError, match="There are no files in"):
         collected.run()
     LABEL[name](collected, "", {"a.jpg": [("cat", 1, 2, 3, 4)]}, ["cat"])
     with pytest.raises(DataError, match="no image among"):

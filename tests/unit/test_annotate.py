@@ -50,6 +50,13 @@ def test_groups_and_hashes_come_from_collect(collected: Collected) -> None:
     assert images["hash"].str.len().tolist() == [64, 64]
 
 
+def test_what_is_missing_is_told_of_the_folder_that_the_user_knows(collected: Collected) -> None:
+    folder = collected.image("a.jpg").close()
+    (folder / "source.json").write_text(json.dumps({"description": "the folder 'photos'"}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^There are no labels in a known format beside the 1 image in the folder 'photos'\.\n"):
+        annotate.run({"collect": folder}, annotate.Params(), folder / "out", Context())
+
+
 @pytest.mark.parametrize("lines", [slice(0, 1), slice(0, 0)])
 def test_an_image_that_collect_does_not_know_is_named(collected: Collected, lines: slice) -> None:
     folder = collected.image("a.jpg").image("b.jpg").text("a.txt", ROW).text("b.txt", ROW).close()

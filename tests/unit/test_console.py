@@ -66,6 +66,11 @@ def test_a_terminal_that_is_far_too_narrow_keeps_columns_readable(terminal: Term
     assert "would run: …" in lines(terminal)[1]
 
 
+def test_what_a_row_is_about_is_never_cut(terminal: Terminal) -> None:
+    on(terminal).table(("version", *"abcde"), [("preprocess@v12", *["some words that fill a column"] * 5)])
+    assert plain(lines(terminal)[1]).startswith("  preprocess@v12  some words …  ")
+
+
 def test_wide_letters_are_counted_as_two(terminal: Terminal) -> None:
     on(terminal).table(("class", "boxes"), [("猫", 1), ("a\u0301b", 2), ("犬" * 40, 3)])
     rows = [plain(line) for line in lines(terminal)[1:]]

@@ -46,6 +46,13 @@ def test_what_the_target_cannot_hold_is_said(collected: Collected, tmp_path: Pat
     assert document["classes"] == {"dog": 1, "cat": 0, "cow": 0}
 
 
+def test_one_is_not_told_as_many(collected: Collected, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert(collected.files, tmp_path / "out", "--to", "voc", "--from", "coco") == 0
+    said = capsys.readouterr().out
+    assert "read coco: it was named\n" in said
+    assert "2 images, 1 box → " in said
+
+
 def test_an_order_that_is_lost_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = (
         Collected(tmp_path / "in")

@@ -169,7 +169,7 @@ def test_the_params_say_how_the_projects_own_images_are_imported(
     tree.text("a/red.xml", "<annotation>")
     (workspace / "params.yaml").write_text(text.replace("annotate: {", "annotate: {on_invalid: error, "), encoding="utf-8")
     check(subject=str(shutil.copytree(tree.files / "b", tmp_path / "other")))
-    assert "(coco): 1 images" in capsys.readouterr().out  # another folder knows nothing of the project's sources
+    assert "(coco): 1 image," in capsys.readouterr().out  # another folder knows nothing of the project's sources
 
 
 def test_fixing_tells_what_was_mended_and_not_what_the_user_left_out(

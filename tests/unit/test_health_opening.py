@@ -78,6 +78,7 @@ def test_images_are_examined_also_where_the_labels_cannot_be_read(tmp_path: Path
     assert (result["labels_unusable"].count, result["labels_unusable"].items) == (1, ())  # the message is told once
     assert result.keys().isdisjoint({"image_background", "image_unlabelled"})  # nobody knows
     assert [item.path for item in result["image_unreadable"].items] == ["cut.jpg"]
+    assert "Known formats: coco, " in result["labels_unusable"].detail, "what to do is said too"
     tree.text("labels.json", '{"images": [], "annotations": [')
     assert found(tree.files)["labels_unusable"].severity == "error"
 
@@ -89,6 +90,12 @@ def test_one_label_file_that_cannot_be_parsed_does_not_hide_the_others(tmp_path:
     result = found(tree.files)
     assert result["label_file_malformed"].items[0].where() == "green.xml:2"
     assert result["box_zero_area"].count == 1
+
+
+def test_where_no_label_file_can_be_parsed_they_are_named(tmp_path: Path) -> None:
+    tree = photos(tmp_path)
+    tree.text("green.xml", "<annotation><filename>green.png</filename>\n<object>")
+    assert [item.detail.partition(" ")[0] for item in found(tree.files)["labels_unusable"].items] == ["green.xml:2:"]
 
 
 def test_two_formats_are_refused_until_one_is_named(tmp_path: Path) -> None:

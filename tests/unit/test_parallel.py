@@ -84,8 +84,8 @@ def test_as_few_results_wait_as_the_caller_wants() -> None:
 
 
 def test_all_workers_work_at_the_same_time() -> None:
-    barrier = threading.Barrier(3, timeout=5)
-    map_images(lambda _: barrier.wait(), range(6), workers=3)  # a barrier of three opens for three threads only
+    barrier = threading.Barrier(3, timeout=5)  # opens for three threads only, and gives each its place among them
+    assert sorted(map_images(lambda _: barrier.wait(), range(6), workers=3)) == [0, 0, 1, 1, 2, 2]
 
 
 def test_opencv_runs_one_thread_inside_and_as_many_as_before_outside() -> None:

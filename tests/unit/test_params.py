@@ -129,6 +129,7 @@ def test_every_mistake_is_one_sentence_with_its_line_in_plain_words(tmp_path: Pa
         ("seed: 2024-13-45\n", "params.yaml: not valid YAML: month must be in 1..12."),
         ("train:\n  lr0: .nan\n", "params.yaml:2: .nan is no number that can be used."),
         ("train:\n  lr0: 1e999\n", "params.yaml:2: 1e999 is no number that can be used."),
+        ("seed: " + "[" * 5000 + "]" * 5000, "params.yaml: lists or mappings lie too deep in each other."),
         ("seed: \x01\n", "params.yaml: this is no text: it holds control characters."),
     ],
 )

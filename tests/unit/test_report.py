@@ -93,6 +93,14 @@ def test_names_of_classes_and_files_are_text_whatever_they_are(page: str, outlin
     assert "javascript:alert(1)" in outline.text  # shown, but no link (see test_nothing_is_loaded_from_anywhere)
 
 
+def test_findings_are_marked_by_severity_and_their_words_hold_code(page: str) -> None:
+    section = page[page.index('id="health"') : page.index('id="training"')]
+    assert set(re.findall('class="chip ([a-z]+)">', section)) <= {"error", "warning"}
+    assert "`" not in re.sub("<code>.*?</code>", "", section)
+    assert '<figure class="plate photos">' in section, "photos are not inverted on a dark page as plots are"
+    assert '<figure class="plate ">' in section
+
+
 def test_a_homepage_is_a_link_when_it_is_a_web_address(workspace: Path) -> None:
     folder = workspace / "runs/collect/v3"
     files.write_text(folder / "source.json", json.dumps({"homepage": "https://example.org/?a=1&b=2"}))

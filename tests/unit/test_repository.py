@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("data", "boxes dataset detections images ledger parallel"),
         (
             "base",
-            "files fingerprint locking machine params params_messages params_yaml paths plugins stage store version",
+            "files fingerprint locking machine params params_messages params_yaml paths plugins stage store version wording",
         ),
         ("errors", "errors"),
     )

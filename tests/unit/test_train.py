@@ -287,6 +287,20 @@ class TestCheckpoints:
         assert checkpoints.find(tmp_path, 3, 0) is None
         assert not tmp_path.exists()
 
+    @pytest.mark.parametrize("error", [PermissionError(13, "denied"), MemoryError()])
+    def test_what_is_not_the_files_fault_does_not_cost_the_run(
+        self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def load(path: Path) -> dict[str, object]:
+            raise error
+
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / "last.pt").write_bytes(b"weights")
+        monkeypatch.setattr(checkpoints, "load", load)
+        with pytest.raises(type(error)):
+            checkpoints.find(tmp_path, 3, 0)
+        assert (tmp_path / "weights" / "last.pt").exists()
+
     def test_results_are_cut_to_whole_rows_of_finished_epochs(self, tmp_path: Path) -> None:
         (tmp_path / "results.csv").write_text("epoch,time,loss\n1,1.0,3\n2,2.0,2\n3,3.0,1\n4,4", encoding="utf-8")
         assert checkpoints._cut_results(tmp_path / "results.csv", 2) == 2.0
