@@ -68,11 +68,15 @@ def convert(
     working = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
     shutil.rmtree(working, ignore_errors=True)  # of a conversion that was killed
     with context.progress(f"write {to}", 1) as advance:
-        module.write(dataset, (photo_root or source) / folder if policy.has_images else None, working)
-        ledger.write(working)
-        if target.exists():
-            target.rmdir()
-        working.rename(target)
+        try:
+            module.write(dataset, (photo_root or source) / folder if policy.has_images else None, working)
+            ledger.write(working)
+            if target.exists():
+                target.rmdir()
+            working.rename(target)
+        except OSError:
+            shutil.rmtree(working, ignore_errors=True)  # a disk that is full must not stay so
+            raise
         advance()
     lost = _lost(dataset, module.HOLDS, policy.has_images)
     if not formats.names_images(to):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,13 +32,13 @@ def explain(error: OSError, workspace: Path, targets: Sequence[Path]) -> Artifac
     Args:
         targets: folders outside the workspace that the command writes to.
     """
-    path = Path(error.filename).absolute() if isinstance(error.filename, str) else None
+    path = _place(error.filename)
     if error.errno == errno.ENOENT and path is not None:
         if workspace.is_relative_to(path):  # as below /proc, or on a drive that is not there
             return ArtifactError(f"The workspace {workspace} cannot be made.", "Choose another --workspace.")
         return _of_a_version(path, workspace)
     if error.errno in _FULL:
-        return _full(_FULL[error.errno], path, workspace, targets)
+        return _full(_FULL[error.errno], _place(error.filename2) or path, workspace, targets)  # a copy is full where it goes to
     if error.errno not in _REFUSED:
         return None
     what = _REFUSED[error.errno]
@@ -48,6 +49,10 @@ def explain(error: OSError, workspace: Path, targets: Sequence[Path]) -> Artifac
         return ArtifactError(f"The workspace {workspace}{_within(path, workspace)}: {what}.", hint)
     shown = path.parent if files.is_temporary(path.name) else path
     return ArtifactError(f"{shown}: {what}.", "Check who owns it, and whether another program has it open.")
+
+
+def _place(name: object) -> Path | None:
+    return Path(os.path.abspath(name)) if isinstance(name, str) else None  # noqa: PTH100 - resolve() would follow links
 
 
 def _of_a_version(path: Path, workspace: Path) -> ArtifactError | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from pipeline import cli
+from pipeline.ledger import Ledger
 from tests.labelling import Collected
 
 
@@ -103,6 +105,19 @@ def test_mistakes_are_named(
     assert convert(collected.files, tmp_path / "out", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_gets_full_is_left_as_it_was(
+    collected: Collected, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "full", str(folder))
+
+    monkeypatch.setattr(Ledger, "write", lambda ledger, folder: full(folder))
+    (tmp_path / "new").mkdir()
+    assert convert(collected.files, tmp_path / "new" / "out", "--to", "yolo") == 3
+    assert "the disk is full" in capsys.readouterr().err
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_nothing_is_overwritten(collected: Collected, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,16 @@ def test_a_full_disk_is_named_also_when_the_error_does_not_say_where(tmp_path: P
     )
 
 
+def test_a_copy_is_full_where_it_goes_to(tmp_path: Path) -> None:
+    there = tmp_path / "out" / "images" / "a.jpg"
+    error = OSError(errno.ENOSPC, "full", str(tmp_path / "photos" / "a.jpg"), None, str(there))
+    assert str(explain(error, tmp_path / "workspace", [])).startswith(f"{there}: the disk is full.\n")
+
+
+def test_a_path_is_told_without_detours(tmp_path: Path) -> None:
+    assert told(errno.EACCES, tmp_path / "here" / ".." / "a.jpg", tmp_path).startswith("WORKSPACE/a.jpg: ")
+
+
 def test_a_file_that_a_version_lost_points_to_verify(tmp_path: Path) -> None:
     lost = tmp_path / "datasets" / "split" / "v3" / "images" / "a.jpg"
     assert told(errno.ENOENT, lost, tmp_path) == "split@v3 lacks images/a.jpg.\n`python -m pipeline verify` says what to do."
