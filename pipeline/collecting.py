@@ -35,17 +35,14 @@ _TOLD = ("path", "origin", "group", "hash", "license")
 INNER = ("kept",)
 """Sources that are not for typing."""
 
-_ADDRESSES = {
-    "https://universe.roboflow.com/": "roboflow",
-    "https://app.roboflow.com/": "roboflow",
-    "https://app.roboflow.eu/": "roboflow",
-    "https://www.kaggle.com/": "kaggle",
-    "https://huggingface.co/datasets/": "huggingface",
-    "https://github.com/": "github",
-    "http://": "url",
-    "https://": "url",
-}
-"""Which source an address from a browser belongs to, by how it begins; the first that fits."""
+_ADDRESSES = (
+    (r"https://(universe\.roboflow\.com|app\.roboflow\.(com|eu))/", "roboflow"),
+    (r"https://(www\.)?kaggle\.com/", "kaggle"),
+    (r"https://huggingface\.co/datasets/(?!.*/resolve/)", "huggingface"),
+    (r"https://(www\.)?github\.com/[^/]+/[^/]+(/tree/.*)?/?$", "github"),
+    (r"https?://", "url"),
+)
+"""Which source an address from a browser belongs to; the first that fits. Single files of a service are for `url`."""
 
 
 class Source(StageParams):
@@ -129,8 +126,8 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     name, _, location = source.partition(":")
     if name in known:
         return name, location.removeprefix("//")
-    for start, owner in _ADDRESSES.items():
-        if source.startswith(start):
+    for pattern, owner in _ADDRESSES:
+        if re.match(pattern, source):
             return owner, source
     path = local_path(source, context)
     if path.is_dir():

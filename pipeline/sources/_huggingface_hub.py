@@ -29,7 +29,7 @@ from pipeline.downloads.connections import require_reachable
 from pipeline.errors import MissingDependency, NetworkError, PipelineError, UsageError, how_to_install
 from pipeline.sources._credentials import from_dotenv
 from pipeline.sources._huggingface_errors import HOW_TO_LOG_IN, Busy, explain, offline
-from pipeline.sources.archive import MAX_FILES
+from pipeline.sources._unpacking import MAX_FILES
 from pipeline.stage import Context
 
 Answer = TypeVar("Answer")

@@ -32,8 +32,9 @@ from pipeline.sources._huggingface_card import Card
 from pipeline.sources._huggingface_files import download
 from pipeline.sources._huggingface_hub import Commit, Hub
 from pipeline.sources._huggingface_rows import Row, count_rows, find_layout, load, rows_of
+from pipeline.sources._packed import MAX_RATIO
+from pipeline.sources._unpacking import MAX_BYTES
 from pipeline.sources._url_list import safe_name
-from pipeline.sources.archive import MAX_BYTES, MAX_RATIO
 from pipeline.stage import StageParams
 from pipeline.wording import plural
 
@@ -44,23 +45,22 @@ _SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TI
 
 
 class TableOptions(StageParams):
-    """The options of `huggingface` that are about tables. `collect.seed` draws the rows where there is a `limit`.
+    """The options of `huggingface` that are about tables. `collect.seed` draws the rows where there is a `limit`."""
 
-    Attributes:
-        config: which of several tables.
-        splits: only these; [] for all.
-        image_column, objects_column: where the names and types of the columns do not tell.
-        bbox: what the four numbers of a box mean; auto finds the meaning with which all boxes lie in their images. An `n` at the
-            end is for fractions of width and height.
-        limit: at most so many rows, of all splits together; 0 for all.
-    """
-
-    config: str = ""
-    splits: list[str] = Field(default_factory=list)
-    image_column: str = ""
-    objects_column: str = ""
-    bbox: Literal["auto", "xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn"] = "auto"
-    limit: int = Field(default=0, ge=0)
+    config: str = Field(default="", description="which of several tables")
+    splits: list[str] = Field(default_factory=list, description="only these; [] for all")
+    image_column: str = Field(
+        default="", description="the column of images, where the names and types of the columns do not tell"
+    )
+    objects_column: str = Field(
+        default="", description="the column of boxes, where the names and types of the columns do not tell"
+    )
+    bbox: Literal["auto", "xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn"] = Field(
+        default="auto",
+        description="what the four numbers of a box mean (n: as fractions of width and height); auto finds the meaning with which "
+        "all boxes lie in their images",
+    )
+    limit: int = Field(default=0, ge=0, description="at most so many rows, of all splits together; 0 for all")
 
 
 @dataclass

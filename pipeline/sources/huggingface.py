@@ -49,15 +49,14 @@ _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".ra
 
 
 class Options(_huggingface_table.TableOptions):
-    """Options of `huggingface:…`: those of tables, and
+    """Options of `huggingface:…`: those of tables, and two more."""
 
-    Attributes:
-        kind: table or files; auto takes a repository with Parquet files for a table.
-        allow_patterns: of files, only those that match one (`images/*`); [] for all.
-    """
-
-    kind: Literal["auto", "table", "files"] = "auto"
-    allow_patterns: list[str] = Field(default_factory=list)
+    kind: Literal["auto", "table", "files"] = Field(
+        default="auto", description="table or files; auto takes a repository with Parquet files for a table"
+    )
+    allow_patterns: list[str] = Field(
+        default_factory=list, description="of files, only those that match one (`images/*`); [] for all"
+    )
 
 
 @dataclass(frozen=True)

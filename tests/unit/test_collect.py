@@ -95,7 +95,19 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
         ("https://github.com/owner/images/tree/main/a", ("github", "https://github.com/owner/images/tree/main/a")),
         ("https://github.com/owner/images/archive/main.zip", ("url", "https://github.com/owner/images/archive/main.zip")),
         ("https://www.kaggle.com/datasets/owner/fish", ("kaggle", "https://www.kaggle.com/datasets/owner/fish")),
-        ("https://universe.roboflow.com/team/project", ("roboflow", "https://universe.roboflow.com/team/project")),
+        ("huggingface://mari/reef", ("huggingface", "mari/reef")),
+        *(
+            (address, (name, address))
+            for name, address in (
+                ("roboflow", "https://universe.roboflow.com/team/project"),
+                ("kaggle", "https://www.kaggle.com/datasets/mari/reef"),
+                ("huggingface", "https://huggingface.co/datasets/mari/reef"),
+                ("url", "https://huggingface.co/datasets/mari/reef/resolve/main/data.zip"),
+                ("github", "https://github.com/mari/reef"),
+                ("github", "https://github.com/mari/reef/tree/main/images"),
+                ("url", "https://github.com/mari/reef/releases/download/v1/data.zip"),
+            )
+        ),
     ],
 )
 def test_a_source_is_known_by_what_is_given(source: str, expected: tuple[str, str], photos: Path, context: Context) -> None:

@@ -17,7 +17,7 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import huggingface
 from pipeline.sources.huggingface import Query
 from pipeline.stage import Context
-from pipeline.stages import annotate, collect
+from pipeline.stages import annotate
 from tests.huggingface_service import (
     REPO,
     SOURCE,
@@ -116,13 +116,6 @@ def test_a_folder_of_a_data_set_is_told_apart() -> None:
     with pytest.raises(ParamsError) as caught:
         huggingface.parse("https://huggingface.co/datasets/mari/reef/tree/main/images")
     assert "allow_patterns" in caught.value.hint
-
-
-def test_addresses_of_pages_find_the_source(context: Context) -> None:
-    page = "https://huggingface.co/datasets/mari/reef"
-    assert collect.resolve(page, context) == ("huggingface", page)
-    assert collect.resolve(f"{page}/resolve/main/data.zip", context)[0] == "url"
-    assert collect.resolve("huggingface://mari/reef", context) == ("huggingface", "mari/reef")
 
 
 def test_the_fingerprint_is_the_query_and_needs_no_network(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
