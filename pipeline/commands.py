@@ -225,6 +225,10 @@ def convert(options: Options, console: Console) -> int:
     assert isinstance(settings, annotate.Params)  # what the stage of that name has
     if options.no_images and options.images:
         raise UsageError("--images and --no-images contradict each other.", "Give one of them.")
+    if settings.sources:
+        raise UsageError(
+            "convert reads one folder; annotate.sources names several.", "Convert each, or let `run annotate` merge them."
+        )
     (policy,) = annotate.policies(settings, format=options.from_format, has_images=not options.no_images)
     context = Context(workers=machine.usable_cores(), progress=console.progress, warn=console.warn)
     done = convert_labels(options.source, options.target, options.to, policy, options.images, context, settings.repair)

@@ -57,7 +57,7 @@ class TableOptions(StageParams):
     )
     bbox: Literal["auto", "xywh", "xyxy", "cxcywh", "xywhn", "xyxyn", "cxcywhn"] = Field(
         default="auto",
-        description="what the four numbers of a box mean (n: as fractions of width and height); auto finds the meaning with which "
+        description="what the four numbers of a box mean (n: fractions of width and height); auto finds the meaning with which "
         "all boxes lie in their images",
     )
     limit: int = Field(default=0, ge=0, description="at most so many rows, of all splits together; 0 for all")

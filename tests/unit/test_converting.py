@@ -171,3 +171,10 @@ def test_links_that_leave_the_folder_are_named_and_not_followed(collected: Colle
     entries = [json.loads(line) for line in (tmp_path / "out/ledger.jsonl").read_text().splitlines()]
     refused = [entry["path"] for entry in entries if entry["reason"] == "link_not_followed"]
     assert refused == ["images/elsewhere", "images/link.jpg"]
+
+
+def test_several_sources_are_refused_in_a_line(collected: Collected, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wish = "annotate.sources=[{folder: a}, {folder: b}]"
+    assert convert(collected.files, tmp_path / "out", "--to", "yolo", "--set", wish) == 2
+    assert "annotate.sources names several" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
