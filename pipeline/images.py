@@ -123,7 +123,7 @@ def read_header(path: Path) -> Header:
 
 
 def _plain_jpeg(path: Path) -> Header | None:
-    """The header of a JPEG of the usual kind without EXIF, in a fifth of Pillow's time; None for whatever else it may be.
+    """The header of a JPEG of the usual kind without EXIF, in a third of the time; None for whatever else it may be.
 
     Source: ITU-T T.81, B.2: segments of a marker and a length, up to the start of the scan.
     """
