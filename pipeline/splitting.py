@@ -181,16 +181,39 @@ def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: 
     """
     images = dataset.images
     given = images["split"].to_numpy() if rules.given == "keep" else np.full(len(images), "")
+    fractions = {side: getattr(rules.fractions, side) for side in SPLITS}
+    if "val" not in given and (given != "").all() and fractions["val"]:
+        given, fractions = _free_for_val(groups, given, fractions)
     before = _sides_before(previous) if previous is not None else {}
     carried = np.array([before.get(source, "") for source in images["source_id"]], dtype=object)
     by_labels = _majorities(groups, given)
     fixed = {**_majorities(groups, carried), **by_labels}
-    fractions = {side: getattr(rules.fractions, side) for side in SPLITS}
     sides = assign(dataset, groups, fixed, fractions, rules.seed, by_labels.keys())
     moved = {name for name, side in fixed.items() if sides[name] != side}
     result = [given[row] or sides[group] for row, group in enumerate(groups.tolist())]
+    for row in np.flatnonzero((images["split"] == "train").to_numpy() & (np.array(result) == "val") & (given == "")):
+        if rules.given == "keep":
+            ledger.add("image", "converted", "val_from_train", path=images["path"].iloc[row], detail="the given split has no val")
     _account(dataset, groups, result, carried.tolist(), moved, ledger)
     return result
+
+
+def _free_for_val(
+    groups: NDArray[np.int64], given: NDArray[Any], fractions: Mapping[str, float]
+) -> tuple[NDArray[Any], dict[str, float]]:
+    """A given split of train and test alone, as many published data sets have it: val is to come out of train.
+
+    Groups that also have images in test stay in train, where they do no more harm than before.
+
+    Returns:
+        The sides that stay given, "" for the others, and the fractions of all images that these are for.
+    """
+    free = ~np.isin(groups, groups[given != "train"])
+    left = np.where(free, "", given)
+    settled = [name for name, side in _majorities(groups, left).items() if side == "train"]
+    scale = free.mean() / (fractions["train"] + fractions["val"])
+    train = scale * fractions["train"] + np.isin(groups, settled).mean()
+    return left, {"train": float(train), "val": float(scale * fractions["val"]), "test": 0.0}
 
 
 def group_sizes(groups: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -111,6 +111,7 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
         *_leaks(counted, leaks),
         *_gaps(counted, checks.without_boxes(dataset, sides), has_given),
         *_moves(counts),
+        *_val_from_train(counts),
         *_large_group(len(sides), int(sizes.max()), params),
     )
     for warning in warnings:
@@ -164,6 +165,15 @@ def _moves(counts: Mapping[str, int]) -> Iterator[str]:
         )
 
 
+def _val_from_train(counts: Mapping[str, int]) -> Iterator[str]:
+    """`counts` are the ledger's."""
+    if taken := counts.get("image converted: val_from_train"):
+        yield (
+            f"the given split has no val, and train needs one: {plural(taken, 'image')} of its train became val, named in "
+            "ledger.jsonl. test is as it was given."
+        )
+
+
 def _large_group(images: int, largest: int, params: Params) -> Iterator[str]:
     if images < FEW_IMAGES or largest <= LARGE_GROUP * images:
         return
@@ -191,7 +201,7 @@ STAGE = Stage(
     inputs=("annotate", "preprocess"),  # annotate: for the data card
     params=Params,
     run=run,
-    version=4,
+    version=5,
     root="datasets",
     summary="put every image on one side, without leakage",
     headline=headline,

@@ -52,7 +52,7 @@ SETS = {
     "two videos": dataset(8, group_id=["a"] * 4 + ["b"] * 4),
     "two looks of one video": dataset(8, group_id="video", dhash=[LOOK, NEARLY] * 4),
     "labels in one video": dataset(8, labelled=4, group_id=["a"] * 4 + [str(i) for i in range(4)]),
-    "given without val": dataset(8, split=["train"] * 6 + ["test"] * 2),
+    "given without val": dataset(8, group_id=["a"] * 6 + ["b", "c"], split=["train"] * 6 + ["test"] * 2),
     "given without boxes in val": dataset(8, labelled=6, split=["train"] * 6 + ["val"] * 2),
     "given, one video": dataset(8, group_id="video", split=["train"] * 6 + ["test"] * 2),
     "two photos": dataset(2),

@@ -97,10 +97,27 @@ def test_a_photo_keeps_its_side_when_others_are_added(tmp_path: Path) -> None:
 
 def test_a_given_split_is_kept_or_ignored() -> None:
     data = many(30)
-    given_sides = ["test"] * 20 + ["train"] * 10
+    given_sides = ["test"] * 15 + ["train"] * 10 + ["val"] * 5
     data = Dataset(data.class_names, data.images.assign(split=given_sides), data.boxes)
     assert divide(data) == given_sides
     assert Counter(divide(data, given="ignore"))["train"] == 21
+
+
+def test_a_given_split_of_train_and_test_gets_val_from_train() -> None:
+    data = many(40)
+    given_sides = ["train"] * 20 + ["test"] * 20
+    images = data.images.assign(split=given_sides, group_id=["shared"] * 2 + [str(i) for i in range(36)] + ["shared"] * 2)
+    data = Dataset(data.class_names, images, data.boxes)
+    rules, ledger = Params(), Ledger()
+    groups = splitting.group_images(data, ["source"], "", 0)
+    sides = splitting.divide(data, groups, rules, None, ledger)
+    assert sides[20:] == ["test"] * 20
+    assert sides[:2] == ["train"] * 2, "what shares a group with test is not even fit for val"
+    assert Counter(sides[:20]) == {"train": 17, "val": 3}
+    assert [entry.path for entry in ledger.entries if entry.reason == "val_from_train"] == [
+        path for path, side in zip(images["path"], sides, strict=True) if side == "val"
+    ]
+    assert "val" not in divide(data, fractions=Fractions(train=0.8, val=0.0, test=0.2))
 
 
 def test_images_without_a_side_join_a_partly_given_split() -> None:
