@@ -182,7 +182,7 @@ def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: 
     images = dataset.images
     given = images["split"].to_numpy() if rules.given == "keep" else np.full(len(images), "")
     fractions = {side: getattr(rules.fractions, side) for side in SPLITS}
-    if "val" not in given and (given != "").all() and fractions["val"]:
+    if "val" not in given and (given != "").all():
         given, fractions = _free_for_val(groups, given, fractions)
     before = _sides_before(previous) if previous is not None else {}
     carried = np.array([before.get(source, "") for source in images["source_id"]], dtype=object)

@@ -128,6 +128,21 @@ def describe() -> str:
     return f"Known formats: {', '.join(names())} (docs/formats.md says what marks each)."
 
 
+def _malformed(files: FileSet) -> list[str]:
+    """Files that would be labels of some format, if they could be parsed: `path:line: malformed JSON (…)`."""
+    from pipeline.formats import _json, _xml
+
+    problems = []
+    for path in files.paths:
+        parse = {"json": _json.parse, "xml": _xml.parse}.get(path.rpartition(".")[2].lower())
+        if parse is not None:
+            try:
+                parse(files, path)
+            except DataError as error:
+                problems.append(error.message)
+    return problems
+
+
 class NoLabels(DataError):
     """A tree without one label file of a known format."""
 
@@ -141,6 +156,12 @@ def choose(files: FileSet) -> tuple[str, str]:
     """
     found = [(name, evidence) for name in names() if (evidence := load(name).detect(files))]
     if not found:
+        if problems := _malformed(files):
+            raise DataError(
+                f"There are no labels that can be read beside the {plural(len(files.photos), 'image')} in {files.called}.",
+                "Mend these files; until then nothing can tell whether they hold labels.",
+                problems,
+            )
         others = [path for path in files.paths if not is_image(path)]
         seen = f"Other files there: {', '.join(others[:5])}{' …' if len(others) > 5 else ''}.\n" if others else ""
         raise NoLabels(

@@ -75,7 +75,10 @@ def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> float:
         KeyboardInterrupt: goes through; the same job goes on later where it stopped.
     """
     epochs = job.arguments["epochs"]
+    was_begun = (job.run / "weights" / "last.pt").exists()
     resume = checkpoints.find(job.run, epochs, job.arguments["patience"])
+    if was_begun and resume is None:
+        warn("training was stopped before, but what it left cannot be continued: it starts anew.")
     batches = math.ceil(len(job.splits["train"].paths) / job.arguments["batch"])
     before_s = resume.seconds if resume else 0.0
     if resume:

@@ -271,3 +271,12 @@ def test_unreadable_files_and_bad_boxes_are_told_at_once(collected: Collected) -
     with pytest.raises(DataError) as error:
         collected.run(on_invalid="error")
     assert [problem.split(":")[0] for problem in error.value.problems] == ["b.xml", "a.xml"]
+
+
+def test_label_files_that_cannot_be_parsed_are_named_with_their_lines(collected: Collected) -> None:
+    collected.image("a.jpg").text("labels.json", '{"images": [\n}').text("old/a.xml", "<boxes>\n<object>\n").text(
+        "notes.txt", "x"
+    )
+    with pytest.raises(DataError, match="There are no labels that can be read beside the 1 image") as error:
+        collected.run()
+    assert [problem.partition(": malformed")[0] for problem in error.value.problems] == ["labels.json:2", "old/a.xml:3"]

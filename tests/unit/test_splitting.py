@@ -117,7 +117,6 @@ def test_a_given_split_of_train_and_test_gets_val_from_train() -> None:
     assert [entry.path for entry in ledger.entries if entry.reason == "val_from_train"] == [
         path for path, side in zip(images["path"], sides, strict=True) if side == "val"
     ]
-    assert "val" not in divide(data, fractions=Fractions(train=0.8, val=0.0, test=0.2))
 
 
 def test_images_without_a_side_join_a_partly_given_split() -> None:
