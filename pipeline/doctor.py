@@ -89,7 +89,15 @@ def _runtimes(workspace: Path) -> list[Finding]:
 
 
 def _network(workspace: Path) -> list[Finding]:
-    hosts = {"pypi.org": "packages", "github.com": "official weights", "app.roboflow.com": "Roboflow data sets"}
+    hosts = {
+        "pypi.org": "packages",
+        "github.com": "official weights, and the source github",
+        "api.roboflow.com": "the source roboflow",
+        "huggingface.co": "the source huggingface",
+        "www.kaggle.com": "the source kaggle",
+        "images.cocodataset.org": "the source coco",
+        "storage.googleapis.com": "the source openimages",
+    }
     with ThreadPoolExecutor(len(hosts)) as pool:
         reached = dict(zip(hosts, pool.map(_reaches, hosts), strict=True))
     return [

@@ -1,4 +1,4 @@
-"""Numbers in sentences: 1 image, 1,200 boxes."""
+"""What goes into sentences: 1 image, 1,200 boxes; the words of a stranger."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Sequence
 def plural(number: int, one: str, many: str = "") -> str:
     """`1 box`, `1,200 boxes`; `many` is `one` with an s unless told."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def one_line(text: str) -> str:
+    """`text` of a stranger for a message: printable, in one line of at most 200 characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
 
 
 def listed(names: Sequence[str], word: str = "and") -> str:

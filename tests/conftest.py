@@ -18,6 +18,14 @@ OFFLINE = ("unit", "contract")
 LOOPBACK = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Real services are asked only by who asks for it: they change, and they are somebody's."""
+    if "online" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("online"):
+                item.add_marker(pytest.mark.skip(reason="online: run by `pytest -m online`"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets, which is not part of the repository."""

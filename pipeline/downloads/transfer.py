@@ -171,12 +171,12 @@ def _require_size_and_room(total: int | None, start: int, download: Download) ->
         require_room(download.target.parent, total - start)
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Raise DataError when the disk that holds `folder` has less than `needed` bytes left."""
+def require_room(folder: Path, needed: int, what: str = "what is to be fetched") -> None:
+    """Raise DataError when the disk that holds `folder` has less than `needed` bytes left for `what`."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"The downloads need {needed / 1e9:,.1f} GB, and {folder} has {free / 1e9:,.1f} GB left.",
+            f"{folder} has {free / 1e9:,.1f} GB left, and {what} takes {needed / 1e9:,.1f} GB.",
             "Free some space, or collect less (`limit`).",
         )
 

@@ -6,7 +6,6 @@ the params stands in every manifest.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from pipeline.downloads import urls
 from pipeline.errors import DataError, ParamsError
 from pipeline.paths import is_video
 from pipeline.sources import local_path
+from pipeline.sources._credentials import secret
 from pipeline.stage import Context
 
 USER, PASSWORD = "CAMERA_USER", "CAMERA_PASSWORD"
@@ -44,7 +44,7 @@ class Address:
         """
         if self.kind != "stream" or "@" in urlsplit(str(self.target)).netloc:
             return self
-        user, password = (_variable(name, base) for name in (USER, PASSWORD))
+        user, password = (secret(base, name) for name in (USER, PASSWORD))
         if not user:
             return self
         parts = urlsplit(str(self.target))
@@ -99,20 +99,3 @@ def _line_of(path: Path) -> str:
     if len(lines) != 1 or "://" not in lines[0]:
         raise DataError(f"{path}: neither a video nor a text with one address of a stream.", "Write one line: rtsp://…")
     return lines[0]
-
-
-def _variable(name: str, base: Path) -> str:
-    """A variable of the environment, or else of `.env`; "" where neither has it."""
-    value, path = os.environ.get(name, ""), base / ".env"
-    if value or not path.is_file():
-        return value
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({type(error).__name__}).", "It must be text in UTF-8.") from None
-    for line in lines:
-        key, _, text = line.strip().removeprefix("export ").partition("=")
-        if key.strip() == name:
-            text = text.strip()
-            return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
-    return ""

@@ -1,13 +1,23 @@
-"""Secrets out of a file `.env` beside params.yaml."""
+"""Secrets: from the environment, else from a file `.env` beside params.yaml."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from pipeline.errors import DataError
 
 _LINE = re.compile(r"""\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^\s#]*))""")
+
+
+def secret(base: Path, name: str) -> str:
+    """The value of a variable of the environment, else of `base/.env`; "" where neither has it.
+
+    Raises:
+        DataError: there is a `.env`, and it is no text.
+    """
+    return os.environ.get(name, "").strip() or from_dotenv(base, name)
 
 
 def from_dotenv(base: Path, name: str) -> str:

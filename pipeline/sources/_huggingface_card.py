@@ -14,7 +14,7 @@ from pipeline.formats._huggingface_names import names_in
 from pipeline.formats._yaml import parse as parse_yaml
 from pipeline.sources._huggingface_files import download
 from pipeline.sources._huggingface_hub import Commit, Hub
-from pipeline.sources._roboflow_api import one_line
+from pipeline.wording import one_line
 
 README = "README.md"
 MAX_BYTES = 20_000_000

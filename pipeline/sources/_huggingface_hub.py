@@ -27,7 +27,7 @@ from pipeline import files
 from pipeline.downloads import urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import MissingDependency, NetworkError, PipelineError, UsageError, how_to_install
-from pipeline.sources._credentials import from_dotenv
+from pipeline.sources._credentials import secret
 from pipeline.sources._huggingface_errors import HOW_TO_LOG_IN, Busy, explain, offline
 from pipeline.sources._unpacking import MAX_FILES
 from pipeline.stage import Context
@@ -138,7 +138,7 @@ def find_token(base: Path) -> str:
     """
     from huggingface_hub import get_token
 
-    token = os.environ.get(TOKEN, "").strip() or from_dotenv(base, TOKEN)
+    token = secret(base, TOKEN)
     if not token:
         try:
             token = get_token() or ""

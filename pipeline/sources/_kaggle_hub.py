@@ -26,8 +26,8 @@ from pipeline.downloads import require_room, urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import MissingDependency, UsageError, how_to_install
 from pipeline.sources._credentials import from_dotenv
-from pipeline.sources._roboflow_api import one_line
 from pipeline.stage import Context
+from pipeline.wording import one_line
 
 TOKEN, USER, KEY = "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"
 CONNECT_S, READ_S = 10.0, 60.0

@@ -23,7 +23,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline.errors import DataError, MissingDependency, NetworkError, UsageError, how_to_install
+from pipeline.sources._credentials import secret
 from pipeline.stage import JSON
+from pipeline.wording import one_line
 
 KEY = "ROBOFLOW_API_KEY"
 CONNECT_S = 3.5
@@ -131,16 +133,9 @@ def _load() -> Any:
 
 def find_key(base: Path, workspace: str) -> str:
     """From the environment, else `.env` beside params.yaml, else the service's own config file; no other place is looked at."""
-    from dotenv import dotenv_values
     from roboflow.config import load_roboflow_api_key
 
-    key, where = os.environ.get(KEY, "").strip(), f"the variable {KEY}"
-    if not key and (base / ".env").is_file():
-        try:
-            key = (dotenv_values(base / ".env", interpolate=False, encoding="utf-8-sig").get(KEY) or "").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{base / '.env'} cannot be read ({type(error).__name__}).", "It must be text in UTF-8.") from None
-        where = f"{base / '.env'}: {KEY}"
+    key, where = secret(base, KEY), f"the variable {KEY} (of the environment, or of {base / '.env'})"
     if not key:
         try:
             key = str(load_roboflow_api_key(workspace) or "").strip()
@@ -152,11 +147,6 @@ def find_key(base: Path, workspace: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.~-]+", key):
         raise UsageError(f"{where} is no key: it holds other characters than letters, digits, '_' and '-'.", HOW_TO_GET_A_KEY)
     return key
-
-
-def one_line(text: str) -> str:
-    """`text` of a stranger for a message: printable, in one line of at most 200 characters."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
 
 
 def without_key(text: str, key: str) -> str:

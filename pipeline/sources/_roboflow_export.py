@@ -14,6 +14,7 @@ from pipeline.sources import _roboflow_api as api
 from pipeline.sources._roboflow_api import Query, Refused, Service
 from pipeline.sources._unpacking import MAX_BYTES
 from pipeline.stage import JSON, Context
+from pipeline.wording import one_line
 
 POLL_S = 2.0
 """Between two questions whether it is done."""
@@ -105,7 +106,7 @@ def _explain(refused: Refused, query: Query) -> PipelineError | None:
 def _asked_wait(retry_after: str) -> str:
     if retry_after.isdigit():
         return f"it asks to wait {int(retry_after)} s"
-    return f"it asks to wait until {api.one_line(retry_after)}" if retry_after else "it does not say for how long"
+    return f"it asks to wait until {one_line(retry_after)}" if retry_after else "it does not say for how long"
 
 
 def _absent(service: Service, query: Query, refused: Refused) -> PipelineError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline import files
+from pipeline.downloads import require_room
 from pipeline.errors import DataError
 from pipeline.fingerprint import copy_hashed
 from pipeline.ledger import Ledger
@@ -107,6 +108,9 @@ def _unpack(path: Path, name: str, prefix: str, to: _Unpacker) -> list[Origin]:
     """`unpack` for one archive: the outermost, or one in it (`prefix` is then the folder that it becomes)."""
     shown = str(path.resolve()) if not prefix else name
     plan = _plan(path, shown, prefix, to)
+    if not any((to.out / target).exists() for target in plan.values()):  # else a run that was killed found room for it
+        to.out.mkdir(parents=True, exist_ok=True)
+        require_room(to.out, to.budget.size, f"{shown} unpacked")
     origins: list[Origin] = []
     inner: list[tuple[Path, str, str]] = []
     with to.context.progress("unpack", len(plan)) as advance:

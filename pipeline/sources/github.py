@@ -12,7 +12,6 @@ Only what Git itself holds is in the archive of a commit: files in Git LFS are p
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from pipeline.errors import DataError, NetworkError, ParamsError
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image, is_plain, is_safe_relative
 from pipeline.sources import Fetched, Origin, _github_api, _spdx
-from pipeline.sources._credentials import from_dotenv
+from pipeline.sources._credentials import secret
 from pipeline.sources._packed import members, telling_damage
 from pipeline.sources._unpacking import begin, begun, unpack
 from pipeline.stage import Context, StageParams
@@ -65,7 +64,7 @@ def fingerprint(location: str, options: Options, seed: int, context: Context) ->
 
 def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:
     query = parse(location)
-    token = os.environ.get(_github_api.TOKEN, "").strip() or from_dotenv(context.base, _github_api.TOKEN)
+    token = secret(context.base, _github_api.TOKEN)
     # A branch may have moved on since a run that was killed: its files belong to the commit that it had begun with.
     commit = query.ref if _github_api.is_commit(query.ref) else begun(out)
     commit = commit or _github_api.find_commit(query.repository, query.ref, token)

@@ -27,9 +27,10 @@ from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError
 from pipeline.paths import is_image
 from pipeline.sources import Fetched, Origin, archive
-from pipeline.sources._roboflow_api import Query, Service, connect, host_of, one_line, without_key
+from pipeline.sources._roboflow_api import Query, Service, connect, host_of, without_key
 from pipeline.sources._roboflow_export import download, prepare
 from pipeline.stage import JSON, Context, StageParams
+from pipeline.wording import one_line
 
 LINKS = ("https://universe.roboflow.com/", "https://app.roboflow.com/", "https://app.roboflow.eu/")
 """How the address of a version's page begins; such an address is a location too."""

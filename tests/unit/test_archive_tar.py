@@ -6,6 +6,7 @@ import random
 import struct
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -187,3 +188,11 @@ def test_an_archive_of_nothing_holds_no_images(tmp_path: Path, context: Context)
     (tmp_path / "d.tar").write_bytes(bytes(10240))
     with pytest.raises(DataError, match="holds no images"):
         run("d.tar", tmp_path / "out", context)
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_of(member("a.jpg", noise(300_000))))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=200_000))
+    with pytest.raises(DataError, match=r"has 0\.0 GB left, and .*a\.tar unpacked takes 0\.0 GB"):
+        run("a.tar", tmp_path / "out", context)
+    assert collected(tmp_path / "out") == set()

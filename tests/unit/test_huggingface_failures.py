@@ -199,7 +199,7 @@ def test_a_disk_that_is_too_small(hub: Hub, context: Context, monkeypatch: Any) 
         return type("Usage", (), {"free": 100})
 
     monkeypatch.setattr("shutil.disk_usage", full)
-    assert "The downloads need" in refused(context, DataError).message
+    assert "what is to be fetched takes" in refused(context, DataError).message
 
 
 def test_a_bug_is_no_network_error(hub: Hub, context: Context, monkeypatch: Any) -> None:
