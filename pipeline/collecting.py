@@ -197,8 +197,9 @@ def bring(part: Part, seed: int, out: Path, context: Context) -> Collected:
         others = plural(len(fetched.files), "other file")
         videos = sum(is_video(entry.path) for entry in fetched.ledger.entries)
         hint = f"To take frames from {plural(videos, 'video')}: collect.source=video:{part.location}" if videos else ""
+        what = fetched.description or part.wish.source
         raise DataError(
-            f"{fetched.description or part.wish.source} holds no images ({others}).",
+            f"{what[:1].upper()}{what[1:]} holds no images ({others}).",
             hint or "Images are files with the suffix .jpg, .png, .bmp, .webp, .tif and the like.",
         )
     inside = f"{part.folder}/" if part.folder else ""

@@ -77,12 +77,15 @@ def _mended(options: Options, project: Project, console: Console) -> str:
         )
     options.overrides = [*options.overrides, f"{REPAIR}=true"]
     outcome = project.runner(options, console).run(["collect", "annotate"])[-1]
-    ledger = outcome.version.manifest["summary"]["ledger"]
-    for what, count in ledger.items():
+    repairs = 0
+    for what, count in outcome.version.manifest["summary"]["ledger"].items():
         action, _, reason = what.partition(" ")[2].partition(": ")
         if action in ("clipped", "fixed") or (action == "dropped" and reason in MENDED_BY_DROPPING):
             console.say(f"  {count:,} × {what}")
-    console.say(f"mended: {outcome.version.name}; to go on from it, set {REPAIR}: true in params.yaml\n", "bold")
+            repairs += count
+    name = outcome.version.name
+    said = f"mended: {name}; to go on from it, set {REPAIR}: true in params.yaml" if repairs else f"{name}: nothing to mend"
+    console.say(f"{said}\n", "bold")
     return outcome.version.name
 
 

@@ -128,7 +128,7 @@ def test_unknown_options_are_named(photos: Path, context: Context, tmp_path: Pat
 def test_a_folder_without_images_and_the_workspace_itself_are_refused(tmp_path: Path, context: Context) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
-    with pytest.raises(DataError, match=r"the folder 'texts' holds no images \(1 other file\)\."):
+    with pytest.raises(DataError, match=r"The folder 'texts' holds no images \(1 other file\)\."):
         run("texts", tmp_path / "out", context)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:

@@ -136,7 +136,7 @@ def test_a_source_without_images_is_named(project: Path, capsys: pytest.CaptureF
     (project.parent / "films" / "drive.mp4").write_text("x")
     assert cli.main(["run", "collect", "collect.sources=[{source: ../cats}, {source: ../films}]", "--quiet"]) == 3
     error = capsys.readouterr().err
-    assert "the folder 'films' holds no images" in error
+    assert "The folder 'films' holds no images" in error
     assert "To take frames from 1 video: collect.source=video:../films" in error
     assert cli.main(["run", "collect", "collect.sources=[{source: ../cats}, {source: ../nothing}]", "--quiet"]) == 3
     assert "there is no folder or archive" in capsys.readouterr().err
