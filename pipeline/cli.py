@@ -160,6 +160,7 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     collect.add_argument("source", nargs="?", metavar="SOURCE", help="a folder, archive, video, address, or a source's name")
     collect.add_argument("-h", "--help", action="store_true", dest="source_help", help="this; after a SOURCE its own options")
     collect.add_argument("--append", action="store_true", help="keep what the last version has, and add to it")
+    collect.add_argument("--force", action="store_true", dest="anew", help="ask the source again, even if nothing seems new")
     collect.add_argument("--name", help="the folder that its files get among several sources")
     collect.add_argument("--license", default="", help="of the images, when the source does not state it")
     collect.add_argument("--label-format", default="auto", metavar="FORMAT", help="of its labels; default: found by content")

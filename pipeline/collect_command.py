@@ -22,6 +22,7 @@ from pipeline.commands import Options, Project
 from pipeline.console import Console
 from pipeline.errors import UsageError, did_you_mean
 from pipeline.params_yaml import parse_yaml
+from pipeline.sources import kept
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.store import Store
 
@@ -32,15 +33,20 @@ _UNITS = ("_s", "_minutes")
 def collect(options: Options, console: Console) -> int:
     if options.source_help:
         return _help(options, console)
-    if options.source is None:
+    if not options.source:
         raise UsageError("`collect` needs a source.", "`python -m pipeline collect --help` lists them.")
+    if inner := [word for word in options.overrides if word.startswith("collect.")]:
+        raise UsageError(
+            f"`collect` makes the section `collect` itself, so '{inner[0]}' has no place there.",
+            "Use its options (`collect --help`, `collect SOURCE --help`), or `run collect` with settings.",
+        )
     project = Project.open(options, console)
     settings = params.load(options.params or Path(params.FILE_NAME), project.stages, options.overrides)
     source = _from_here(options.source, settings.base)
     kind, _ = resolve(source, Context(base=settings.base, cache=project.store.cache))
     section = _section(options, source, _options_of(kind, options.source_options), project.store)
     options.overrides = [*options.overrides, f"collect={json.dumps(section)}"]
-    (outcome,) = project.runner(options, console).run(["collect"])
+    (outcome,) = project.runner(options, console).run(["collect"], ["collect"] if options.anew else [])
     version, summary = outcome.version, outcome.version.manifest["summary"]
     if console.as_json:
         console.json({"version": version.number, "path": str(version.path), "reused": outcome.reused, "summary": summary})
@@ -59,7 +65,7 @@ def _from_here(source: str, base: Path) -> str:
     name, colon, location = source.partition(":")
     named = name in plugins.names(PACKAGE)
     path = Path(location if named else source).expanduser()
-    if not path.exists() or "://" in source or base.resolve() == Path.cwd():
+    if (named and not location) or not path.exists() or "://" in source or base.resolve() == Path.cwd():
         return source
     return (name + colon if named else "") + os.fspath(path.absolute())
 
@@ -79,8 +85,13 @@ def _section(options: Options, source: str, chosen: JSON, store: Store) -> JSON:
         raise UsageError(
             f"--append: {last.name} was made by an earlier release.", "Run `python -m pipeline run collect --force` first."
         )
-    kept = [{"source": f"kept:{each['name']}", "name": each["name"], "format": each["format"]} for each in earlier]
-    return {"sources": [_said(each) for each in [*kept, {**one, **extra}]]}
+    sources = [{"source": f"kept:{kept.location_of(each)}", "name": each["name"], "format": each["format"]} for each in earlier]
+    same = [n for n, each in enumerate(earlier) if (each["query"], each["options"]) == (source, chosen)]
+    if same and not options.name:  # looked at again, in its place
+        sources[same[0]] = {**one, "name": earlier[same[0]]["name"], "format": options.label_format}
+    else:
+        sources.append({**one, **extra})
+    return {"sources": [_said(each) for each in sources]}
 
 
 def _said(section: JSON) -> JSON:
@@ -115,10 +126,10 @@ def _options_of(kind: str, words: Sequence[str]) -> JSON:
             near = did_you_mean(flag, [_flag(name) for name in fields])
             raise UsageError(f"The source '{kind}' has no option '{flag}'.", near if near.startswith("Did") else _see(kind))
         if bool in _kinds(fields[key]) and not equals:
-            chosen[key] = True
+            chosen[key] = rest.pop(0) == "true" if rest[:1] in (["true"], ["false"]) else True
             continue
         if not equals:
-            if not rest:
+            if not rest or rest[0].startswith("--"):
                 raise UsageError(f"{flag} needs a value.", _see(kind))
             value = rest.pop(0)
         chosen[key] = _value(value, fields[key], flag)

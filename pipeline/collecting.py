@@ -13,13 +13,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from pipeline import files, plugins
+from pipeline import files, formats, plugins
 from pipeline import fingerprint as fingerprints
+from pipeline.downloads import urls
 from pipeline.errors import DataError, ParamsError, PipelineError, did_you_mean
 from pipeline.ledger import Entry, Ledger
 from pipeline.params_messages import sentences
 from pipeline.paths import is_image, is_safe_relative, is_video
-from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin, local_path
+from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin, kept, local_path
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.wording import plural
 
@@ -52,7 +53,7 @@ class Source(StageParams):
     name: str = Field(default="", description="the folder that its files get; default: what the source is called")
     options: dict[str, Any] = Field(default_factory=dict, description="as collect.options")
     license: str = Field(default="", description="of its images, when the source does not state it")
-    format: str = Field(default="auto", description="of its labels, as annotate.format")
+    format: formats.FormatName = Field(default="auto", description="of its labels, as annotate.format")
 
     @field_validator("name")
     @classmethod
@@ -93,12 +94,17 @@ class Part:
         found: str = self.module.fingerprint(self.location, self.options(), seed, context)
         return found
 
+    def key(self, seed: int, context: Context) -> str:
+        """Equal keys, equal files: neither the licence, nor the name, nor the other sources have a part in it."""
+        return fingerprints.of_value([self.kind, self.location, self.options().model_dump(), self.fingerprint(seed, context)])
+
 
 @dataclass(frozen=True)
 class Collected:
     """What one source brought, its paths below `files/`."""
 
     part: Part
+    key: str
     fetched: Fetched
     origins: list[Origin]
     entries: list[Entry]
@@ -122,6 +128,7 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
 
     `sample` and `name:location` name a source, and so does the address of a page that shows one; anything else is a path.
     """
+    _refuse_secrets(source)
     known = plugins.names(PACKAGE)
     name, _, location = source.partition(":")
     if name in known:
@@ -140,6 +147,18 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     near = did_you_mean(source, named)
     hint = f"Relative paths start where params.yaml lies. Sources with a name: {', '.join(named)}."
     raise DataError(f"collect.source: there is no folder or archive {path.resolve()}.", near if near.startswith("Did") else hint)
+
+
+def _refuse_secrets(source: str) -> None:
+    """Raise ParamsError for an address with a password or token: params stand in every manifest."""
+    before, _, _ = source.partition("://")
+    address = source[before.rfind(":") + 1 :]  # without `camera:`
+    if address != before and urls.has_secrets(address):
+        raise ParamsError(
+            f"collect.source: {urls.shown(address)} comes with a password or token, which would stand in every manifest.",
+            "Leave it out: keys come from the environment or .env, see docs/collect.md. Or write the whole address into a text "
+            "file, one line, and give that: url:my-url.txt, camera:my-camera.txt.",
+        )
 
 
 def arrange(wishes: Sequence[Source], context: Context, several: bool) -> list[Part]:
@@ -187,7 +206,8 @@ def bring(part: Part, seed: int, out: Path, context: Context) -> Collected:
     """
     place = out / "files" / part.folder
     try:
-        fetched: Fetched = part.module.fetch(part.location, part.options(), seed, place, context)
+        key = part.key(seed, context)
+        fetched = _taken_over(key, place, context) or part.module.fetch(part.location, part.options(), seed, place, context)
     except PipelineError as error:
         if part.folder:
             error.message = f"{part.name}: {error.message}"
@@ -201,6 +221,7 @@ def bring(part: Part, seed: int, out: Path, context: Context) -> Collected:
         raise DataError(
             f"{what[:1].upper()}{what[1:]} holds no images ({others}).",
             hint or "Images are files with the suffix .jpg, .png, .bmp, .webp, .tif and the like.",
+            [entry.detail for entry in fetched.ledger.entries if entry.item == "image" and entry.detail],
         )
     inside = f"{part.folder}/" if part.folder else ""
     origins = [replace(origin, path=inside + origin.path) for origin in fetched.files]
@@ -208,7 +229,19 @@ def bring(part: Part, seed: int, out: Path, context: Context) -> Collected:
         replace(entry, path=entry.path and inside + entry.path, file=entry.file and inside + entry.file)
         for entry in fetched.ledger.entries
     ]
-    return Collected(part, fetched, origins, entries)
+    return Collected(part, key, fetched, origins, entries)
+
+
+def _taken_over(key: str, place: Path, context: Context) -> Fetched | None:
+    """What the version before has of the same source, which is then not asked again; None where it has nothing, or not all."""
+    if context.previous is None:
+        return None
+    try:
+        summary = json.loads((context.previous / "manifest.json").read_text(encoding="utf-8"))["summary"]
+        record = next((each for each in summary.get("sources", ()) if each.get("key") == key), None)
+        return kept.take(context.previous, summary["sources"], record, place, context) if record else None
+    except (FileNotFoundError, ValueError, KeyError):  # damaged, and nobody has verified it yet
+        return None
 
 
 def write(out: Path, brought: Sequence[Collected], context: Context) -> JSON:
@@ -276,7 +309,10 @@ def _record(each: Collected, rows: Sequence[JSON]) -> JSON:
         "name": each.part.name,
         "folder": each.part.folder,
         "query": each.fetched.query or each.part.wish.source,
+        "options": each.part.wish.options,
         **each.about(),
+        "stated_license": each.fetched.license,
+        "key": each.key,
         "format": each.part.wish.format,
         "images": each.images,
         "other_files": len(each.origins) - each.images,

@@ -41,6 +41,7 @@ class Options(argparse.Namespace):
     remove: str | None
     folder: Path
     append: bool
+    anew: bool
     license: str
     label_format: str
     source_help: bool

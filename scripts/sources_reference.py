@@ -36,14 +36,14 @@ Each makes a version of `collect` and shows the lines for params.yaml that stand
       source: coco
       options: {classes: [dog, cat], limit: 200}
 
-`collect SOURCE --help` tells the options of a source. On the command line they are words (`--max-frames 100`, lists with commas),
-in params.yaml the keys of `collect.options`.
+`collect SOURCE --help` tells the options of a source. On the command line they are words (`--max-frames 100`, lists with
+commas), in params.yaml the keys of `collect.options`.
 
 ## Several sources
 
 `collect SOURCE --append` keeps what the last version has, without looking at its sources again, and adds one more: the memory
-card of yesterday need not be there. In params.yaml it is a list, each with a folder (`name`), a licence and a label format of
-its own:
+card of yesterday need not be there. The same source again is looked at anew, in its place. In params.yaml it is a list, each
+with a folder (`name`), a licence and a label format of its own:
 
     collect:
       sources:
@@ -57,24 +57,24 @@ One of several may be images alone.
 
 `origins.jsonl` has a line for every file: its URL, place in an archive or path, hash, size, licence, and the video or burst it
 belongs to. `times.jsonl` says when it came. The manifest holds the query. What was asked for and not obtained stands in
-`ledger.jsonl` with the reason. `verify collect` hashes everything again. The same query again is reused, without a network.
+`ledger.jsonl` with the reason. `verify collect` hashes everything again. The same query again is reused, without a network,
+also when only the licence or the name is another; `--force` asks the source again.
 
 ## Downloads
 
 Files are fetched in parallel, each to a temporary name, checked (length, hash where one is known, does the image open), then
 named. Ctrl-C and the same command again goes on in the middle of a file where the server allows it. 429, 5xx and timeouts are
 tried again with growing pauses; `Retry-After` is honoured, and so are `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and
-`REQUESTS_CA_BUNDLE`.
-A missing network is told in one line within five seconds.
+`REQUESTS_CA_BUNDLE`. A missing network is told in one line within five seconds.
 
 Archives are unpacked carefully: no path leaves the folder, no links or devices, and what unpacks to far more than it was is
 refused.
 
 ## Keys
 
-Keys come from the environment, from a file `.env` beside params.yaml (`ROBOFLOW_API_KEY=…`; keep it out of git), or from the
-service's own file. They stand in no manifest, ledger, log or error. A URL with a password or token goes into a text file, given
-as `url:file.txt`.
+Keys come from the environment, from a file `.env` beside params.yaml (keep it out of git), or from the service's own file:
+`ROBOFLOW_API_KEY`, `KAGGLE_USERNAME` and `KAGGLE_KEY`, `HF_TOKEN`, `GITHUB_TOKEN`, `CAMERA_USER` and `CAMERA_PASSWORD`. They
+stand in no manifest, ledger, log or error. A URL with a password or token goes into a text file, given as `url:file.txt`.
 
 """
 

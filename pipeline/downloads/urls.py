@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 MAX_LENGTH = 8192
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECRET_NAME = re.compile(
-    r"token|signature|secret|passw|credential|session|(^|[_.-])(sig|auth|jwt|pwd|key|code)($|[_.-])|apikey|accesskey|authorization"
+    r"token|signature|secret|passw|credential|session|rlkey|(^|[_.-])(sig|auth|jwt|pwd|key|code)($|[_.-])|apikey|accesskey|authorization"
     r"|^x-(amz|goog|oss|cos|ms)-|^q-(sign|ak)|keyid",
     re.IGNORECASE,
 )

@@ -26,9 +26,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from pipeline import plugins
 from pipeline.errors import DataError, ParamsError, did_you_mean
@@ -176,3 +176,13 @@ def choose(files: FileSet) -> tuple[str, str]:
             [f"{name}: {evidence.reason}" for name, evidence in found],
         )
     return found[0][0], found[0][1].reason
+
+
+def _known(name: str) -> str:
+    if name != "auto" and name not in names():  # the folder is not listed for what nearly everybody has
+        raise ValueError(f"there is no label format '{name}'. {did_you_mean(name, ['auto', *names()])}")
+    return name
+
+
+FormatName = Annotated[str, AfterValidator(_known)]
+"""A label format's name or "auto", in params."""

@@ -56,18 +56,12 @@ def parse(location: str, context: Context) -> Address:
     """The camera that a location means.
 
     Raises:
-        ParamsError: none, or an address with a password or token.
+        ParamsError: none.
         DataError: a file that is not there, or holds no address.
     """
     if location.isascii() and location.isdecimal() and len(location) < 4:
         return Address("webcam", f"camera {int(location)}", int(location))
     if "://" in location:
-        if urls.has_secrets(location):
-            raise ParamsError(
-                f"collect.source: {urls.shown(location)} comes with a password or token, which would stand in every manifest.",
-                f"Set {USER} and {PASSWORD} in the environment or in a file .env beside params.yaml; or write the whole address "
-                "into a text file, one line, and give that: collect.source=camera:my-camera.txt",
-            )
         return _stream(location, "collect.source")
     path = local_path(location, context)
     if not location or not path.is_file():

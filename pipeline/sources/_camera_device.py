@@ -21,7 +21,7 @@ from pipeline.sources._video import refuse_text
 
 TICK_S = 0.05
 """So often at least a live camera gives a sign, for keys to be looked at."""
-SILENT_S = 5.0
+SILENT_S = 4.0
 LOST_S = 60.0
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 

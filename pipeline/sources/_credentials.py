@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 
-_LINE = re.compile(r"""\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^\s#]*))""")
+_LINE = re.compile(
+    r"""\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>(?:[^\s#]\S*)?))"""
+)
 
 
 def secret(base: Path, name: str) -> str:

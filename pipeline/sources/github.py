@@ -5,7 +5,7 @@
     collect.source: https://github.com/owner/repository/tree/main/data
 
 A branch or tag stands for the commit that it led to when it was collected: the same query again reuses, without a network, and
-`--force collect` asks GitHub anew. The origin of each file names the commit.
+`collect … --force` asks GitHub anew. The origin of each file names the commit.
 
 Only what Git itself holds is in the archive of a commit: files in Git LFS are pointers there, and go to the ledger.
 """

@@ -11,7 +11,7 @@ Two kinds, told apart by whether the repository has Parquet files:
 Nothing that a repository holds is run: loading scripts are passed over.
 
 A query is its text: repository, revision and options. A branch (`main` unless given) means the commit that it was when the files
-were collected; the same query again is reused without asking whether the branch has moved on, `--force collect` asks anew, and
+were collected; the same query again is reused without asking whether the branch has moved on, `collect … --force` asks anew, and
 `@<commit>` pins it for good. The commit stands in the description and in the origin of every file.
 """
 

@@ -6,7 +6,7 @@
     collect.source: https://www.kaggle.com/datasets/owner/dataset
 
 Without a version it stands for the newest one when it was collected: the same query again reuses, without a network, and
-`--force collect` asks Kaggle anew.
+`collect … --force` asks Kaggle anew.
 """
 
 from __future__ import annotations

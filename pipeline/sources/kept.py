@@ -1,26 +1,35 @@
-"""What collect has already: `kept:NAME` is all that the newest version of collect with a source of that name holds of it.
+"""What collect has already: `kept:NAME@DIGEST` is what a version of collect holds of a source of that name.
 
 `collect … --append` names the earlier sources so. They are not looked at again: a memory card may be gone, a camera shows
-something else by now, and what a service would send today may differ.
+something else by now, and what a service would send today may differ. The digest, of which eight characters do, is that of the
+files and of where they came from, as `show collect` tells it; so it never means another source that is called alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
 from pipeline import files
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Entry, Ledger
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin, read_rows
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.store import Store, Version
 
+SHORT = 8
+
 
 class Options(StageParams):
     """What is kept has no options."""
+
+
+def location_of(record: JSON) -> str:
+    """How `kept:` names a source that a manifest has a record of."""
+    return f"{record['name']}@{record['digest'][:SHORT]}"
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
@@ -30,17 +39,27 @@ def fingerprint(location: str, options: Options, seed: int, context: Context) ->
 
 def fetch(location: str, options: Options, seed: int, out: Path, context: Context) -> Fetched:
     version, record = _find(location, context)
+    fetched = take(version.path, version.manifest["summary"]["sources"], record, out, context)
+    return replace(fetched, license="" if record["license"] == UNKNOWN else record["license"])
+
+
+def take(folder: Path, sources: Sequence[JSON], record: JSON, out: Path, context: Context) -> Fetched:
+    """Link what a version in `folder` holds of one of its `sources` to `out`.
+
+    Raises:
+        FileNotFoundError: a file of it is gone.
+    """
     inside = f"{record['folder']}/" if record["folder"] else ""
-    origins = list(_origins(version, inside))
-    with context.progress(f"link {location}", len(origins)) as advance:
+    origins = list(_origins(folder, inside, record["license"]))
+    with context.progress(f"link {record['name']}", len(origins)) as advance:
         for origin in origins:
-            files.link(version.path / "files" / inside / origin.path, out / origin.path)
+            files.link(folder / "files" / inside / origin.path, out / origin.path)
             advance()
     ledger = Ledger()
-    ledger.entries = list(_entries(version, record, inside))
+    ledger.entries = list(_entries(folder, sources, record, inside))
     return Fetched(
         origins,
-        license="" if record["license"] == UNKNOWN else record["license"],
+        license=record["stated_license"],
         homepage=record["homepage"],
         description=record["description"],
         ledger=ledger,
@@ -49,30 +68,35 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     )
 
 
-def _find(name: str, context: Context) -> tuple[Version, JSON]:
-    """The newest version with a source of this name, and what its manifest says of it."""
+def _find(location: str, context: Context) -> tuple[Version, JSON]:
+    """The newest version that holds what is meant, and what its manifest says of it."""
+    name, at, digest = location.rpartition("@")
+    if not at or len(digest) < SHORT:
+        raise ParamsError(
+            f"collect.source: 'kept:{location}' does not say which files: a name is followed by @ and a digest.",
+            "`python -m pipeline show collect` tells the digest of each source.",
+        )
     store = Store(context.cache.parent, {"collect": "datasets"})
     for version in reversed(store.versions("collect")):
         for record in version.manifest["summary"].get("sources", ()):
-            if record["name"] == name:
+            if record["name"] == name and record["digest"].startswith(digest):
                 return version, record
     raise DataError(
-        f"collect.source: no version of collect has a source named '{name}'.",
-        "`python -m pipeline versions collect` lists them, `show collect@vN` says what one holds.",
+        f"collect.source: no version of collect holds what 'kept:{location}' means.",
+        "`python -m pipeline versions collect` lists the versions, `show collect@vN` the sources of one.",
     )
 
 
-def _origins(version: Version, inside: str) -> Iterator[Origin]:
-    for row in read_rows(version.path / ORIGINS):
+def _origins(folder: Path, inside: str, common_license: str) -> Iterator[Origin]:
+    for row in read_rows(folder / ORIGINS):
         if row["path"].startswith(inside):
             path, group = row["path"].removeprefix(inside), row["group"].removeprefix(inside)
-            yield Origin(path, row["origin"], group, row["hash"], "" if row["license"] == UNKNOWN else row["license"])
+            own = "" if row["license"] == common_license else row["license"]
+            yield Origin(path, row["origin"], group, row["hash"], own)
 
 
-def _entries(version: Version, record: JSON, inside: str) -> Iterator[Entry]:
+def _entries(folder: Path, sources: Sequence[JSON], record: JSON, inside: str) -> Iterator[Entry]:
     """The account of one source; the ledger of a version has those of its sources one after the other."""
-    sources = version.manifest["summary"]["sources"]
     start = sum(before["entries"] for before in takewhile(lambda each: each["name"] != record["name"], sources))
-    for entry in read_ledger(version.path)[start : start + record["entries"]]:
-        path, file = entry.path.removeprefix(inside), entry.file.removeprefix(inside)
-        yield Entry(entry.item, entry.action, entry.reason, path, file, entry.line, entry.detail)
+    for entry in read_ledger(folder)[start : start + record["entries"]]:
+        yield replace(entry, path=entry.path.removeprefix(inside), file=entry.file.removeprefix(inside))

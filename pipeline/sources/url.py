@@ -72,16 +72,11 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
 
 
 def _is_url(location: str) -> bool:
-    """Whether the location itself is a URL. One with a password or token is refused: params stand in every manifest."""
+    """Whether the location itself is a URL."""
     if "://" not in location:
         return False
     if wrong := urls.problem(location):
         raise ParamsError(f"collect.source: {urls.shown(location)} cannot be fetched: {wrong}.")
-    if urls.has_secrets(location):
-        raise ParamsError(
-            f"collect.source: {urls.shown(location)} comes with a password or token, which would stand in every manifest.",
-            "Write the whole URL into a text file, one line, and give that: collect.source=url:my-url.txt",
-        )
     return True
 
 

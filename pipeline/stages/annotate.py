@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline import formats
-from pipeline.errors import did_you_mean
 from pipeline.labelling.classes import Classes
 from pipeline.stage import JSON, Context, Stage, StageParams
 
@@ -22,21 +21,12 @@ if TYPE_CHECKING:
     from pipeline.labelling.import_steps import Policy
 
 
-def _known_format(name: str) -> str:
-    if name != "auto" and name not in formats.names():  # the folder is not listed for what nearly everybody has
-        raise ValueError(f"there is no label format '{name}'. {did_you_mean(name, ['auto', *formats.names()])}")
-    return name
-
-
-Format = Annotated[str, AfterValidator(_known_format)]
-
-
 class Source(StageParams):
     """One of several sources of labels, with rules of its own."""
 
     folder: str = Field(min_length=1, description="the folder of it in what was collected")
     images: str = Field(default="", description="the folder of its images, if they lie elsewhere")
-    format: Format = Field(default="auto", description="a label format, or auto")
+    format: formats.FormatName = Field(default="auto", description="a label format, or auto")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the format")
     classes: Classes = Field(default_factory=Classes, description="which classes there are, before the sources are put together")
     frame: Literal["auto", "upright", "stored"] = Field(default="auto", description="as annotate.frame")
@@ -45,7 +35,7 @@ class Source(StageParams):
 class Params(StageParams):
     """The section `annotate` of params.yaml."""
 
-    format: Format = Field(default="auto", description="a label format, or auto: found by content")
+    format: formats.FormatName = Field(default="auto", description="a label format, or auto: found by content")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the format, as docs/formats.md lists them")
     images: str = Field(
         default="", description="the folder, in what was collected, of the images, if it is not that of the labels"

@@ -196,7 +196,7 @@ def test_the_login_of_the_address_goes_before_that_of_the_environment(
 def test_a_password_in_the_params_is_refused(location: str, context: Context) -> None:
     with pytest.raises(ParamsError, match="password or token") as caught:
         collect.external(collect.Params(source=f"camera:{location}"), context)
-    assert "CAMERA_PASSWORD" in caught.value.hint
+    assert "camera:my-camera.txt" in caught.value.hint
     assert "pw" not in caught.value.message
     assert "abc" not in caught.value.message
 

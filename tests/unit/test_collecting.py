@@ -96,6 +96,69 @@ def test_append_keeps_what_is_there_without_looking_at_its_source_again(project:
     assert summary(project, 3)["license"] == "CC0-1.0; unknown"
 
 
+def test_what_is_kept_never_means_another_source_that_is_called_alike(project: Path) -> None:
+    for name in ("x", "y"):
+        (project.parent / name).mkdir()
+    (project.parent / "cats").rename(project.parent / "x" / "images")
+    (project.parent / "dogs").rename(project.parent / "y" / "images")
+    assert yp("../x/images") == 0
+    assert yp("../y/images", "--append") == 0
+    sources = json.loads((collected(project, 2) / "manifest.json").read_text(encoding="utf-8"))["recipe"]["params"]["sources"]
+    assert yp("../y/images") == 0  # an experiment: now the newest one called so is another
+    assert cli.main(["gc", "--yes", "--quiet", f"collect.sources={json.dumps(sources)}"]) in (0, 2)
+    assert cli.main(["run", "collect", "--force", "collect", f"collect.sources={json.dumps(sources)}", "--quiet"]) == 0
+    assert [row["path"] for row in rows(collected(project, 4))] == [row["path"] for row in rows(collected(project, 2))]
+    assert yp("kept:images@0123456789") == 3
+    assert yp("kept:images") == 2
+
+
+def test_the_same_source_again_is_looked_at_again_in_its_place(project: Path) -> None:
+    assert yp("../cats") == 0
+    assert yp("../dogs", "--append") == 0
+    (project.parent / "dogs" / "new.jpg").write_bytes((project.parent / "dogs" / "a.jpg").read_bytes())
+    assert yp("../dogs", "--append") == 0
+    assert [(each["name"], each["images"]) for each in summary(project, 3)["sources"]] == [("cats", 2), ("dogs", 3)]
+
+
+def test_a_licence_or_a_name_fetches_nothing_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.sources import sample
+
+    assert yp("sample", "--images", "3") == 0
+    monkeypatch.setattr(sample, "fetch", None)
+    assert yp("sample", "--images", "3", "--license", "CC0-1.0", "--name", "digits") == 0
+    assert {row["license"] for row in rows(collected(project, 2))} == {summary(project, 1)["license"]}, (
+        "the source states its own"
+    )
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert yp("../cats") == 0
+    assert yp("../cats", "--license", "CC0-1.0") == 0
+    assert {row["license"] for row in rows(collected(project, 4))} == {"CC0-1.0"}
+    (collected(project, 4) / "files" / "a.jpg").unlink()
+    assert yp("../cats", "--license", "CC-BY-4.0") == 0
+    assert (collected(project, 5) / "files" / "a.jpg").exists(), "what the version before has lost is fetched"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://app.roboflow.com/mari/sharks/3?api_key=S3CRET",
+        "https://universe.roboflow.com/ds/AbCd?key=S3CRET",
+        "https://www.kaggle.com/datasets/a/b?token=S3CRET",
+        "github:https://S3CRET@github.com/o/r",
+        "camera:rtsp://me:S3CRET@10.0.0.9/a",
+        "https://host/data.zip?rlkey=S3CRET",
+    ],
+)
+def test_addresses_with_secrets_are_refused_and_not_repeated(
+    source: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert yp(source) == 2
+    said = capsys.readouterr()
+    assert "comes with a password or token" in said.err
+    assert "S3CRET" not in said.err + said.out
+
+
 def test_what_was_appended_is_up_to_date_when_params_say_it(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert yp("../cats") == 0
     capsys.readouterr()
@@ -125,8 +188,14 @@ def test_what_cannot_be_appended(project: Path, capsys: pytest.CaptureFixture[st
     assert yp("../cats") == 0
     assert yp("../dogs", "--append", "--name", "CATS") == 2
     assert "have the same name 'CATS'" in capsys.readouterr().err
-    assert yp("kept:birds") == 3
-    assert "no version of collect has a source named 'birds'" in capsys.readouterr().err
+    assert yp("kept:birds@01234567") == 3
+    assert "no version of collect holds what 'kept:birds@01234567' means" in capsys.readouterr().err
+    assert yp() == 2
+    assert yp("") == 2
+    assert yp("../cats", "collect.license=CC0") == 2
+    assert "has no place there" in capsys.readouterr().err
+    assert yp("../cats", "--label-format", "vco") == 2
+    assert "Did you mean 'voc'" in capsys.readouterr().err
     assert yp() == 2
     assert "`collect` needs a source" in capsys.readouterr().err
 
@@ -199,6 +268,7 @@ def test_a_path_on_the_command_line_starts_where_the_user_is(project: Path, monk
     words = ["--params", "work/params.yaml", "--workspace", "work"]
     assert yp("cats", *words) == 0
     assert yp("folder:dogs", "--append", *words) == 0
+    assert yp("sample", "--images", "2", *words) == 0
     assert [each["images"] for each in summary(project, 2)["sources"]] == [2, 2]
 
 
