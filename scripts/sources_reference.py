@@ -24,6 +24,9 @@ Made by `scripts/sources_reference.py` from the modules in `pipeline/sources/`, 
     python -m pipeline collect ../photos                                  a folder, or a zip or tar of images and labels
     python -m pipeline collect drive.mp4 --every 0.5                      two frames a second, with the labels beside the video
     python -m pipeline collect roboflow://team/project/3                  or https://universe.roboflow.com/team/project/dataset/3
+    python -m pipeline collect https://www.kaggle.com/datasets/andrewmvd/road-sign-detection
+    python -m pipeline collect huggingface:rishitdagli/cppe-5             or https://huggingface.co/datasets/rishitdagli/cppe-5
+    python -m pipeline collect github:Shenggan/BCCD_Dataset               a repository, or a folder of it, at a commit
     python -m pipeline collect coco --classes dog,cat --limit 200         200 images of COCO with dogs or cats, and their boxes
     python -m pipeline collect openimages --classes Dog,Cat --limit 500   the same of Open Images
     python -m pipeline collect camera:0 --every 2 --frames 100            a webcam, or a stream: camera:rtsp://192.168.1.20/stream1
