@@ -15,7 +15,6 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline import files, formats, plugins
 from pipeline import fingerprint as fingerprints
-from pipeline.downloads import urls
 from pipeline.errors import DataError, ParamsError, PipelineError, did_you_mean
 from pipeline.ledger import Entry, Ledger
 from pipeline.params_messages import sentences
@@ -151,9 +150,13 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
 
 def _refuse_secrets(source: str) -> None:
     """Raise ParamsError for an address with a password or token: params stand in every manifest."""
-    before, _, _ = source.partition("://")
+    before, is_address, _ = source.partition("://")
+    if not is_address:
+        return
+    from pipeline.downloads import urls  # what loads an HTTP client; planning asks no host
+
     address = source[before.rfind(":") + 1 :]  # without `camera:`
-    if address != before and urls.has_secrets(address):
+    if urls.has_secrets(address):
         raise ParamsError(
             f"collect.source: {urls.shown(address)} comes with a password or token, which would stand in every manifest.",
             "Leave it out: keys come from the environment or .env, see docs/collect.md. Or write the whole address into a text "
