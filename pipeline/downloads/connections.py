@@ -59,7 +59,7 @@ class Connections:
 
         origin = urls.origin(url)
         proxy = self._proxy(origin)
-        self._require_reachable(_endpoint(origin, proxy))
+        self._require_reachable(_endpoint(origin, proxy), _shown(origin, proxy))
         try:
             manager = self._manager(proxy)
             return manager.urlopen("GET", url, headers=headers, redirect=False, retries=False, preload_content=False)
@@ -78,33 +78,33 @@ class Connections:
     def give_up(self, url: str) -> None:
         """Ask this host no more: it was there and has gone."""
         origin = urls.origin(url)
+        proxy = self._proxy(origin)
         with self._lock:
-            self._unreachable[_endpoint(origin, self._proxy(origin))] = "it stopped answering"
+            self._unreachable[_endpoint(origin, proxy)] = f"{_shown(origin, proxy)} cannot be reached (it stopped answering)"
 
     def require_any(self) -> None:
         """Raise NetworkError when hosts were asked and not one could be reached."""
         with self._lock:
             if self._unreachable and not self._reached:
-                (host, _), why = next(iter(self._unreachable.items()))
-                raise NetworkError(f"{host} cannot be reached ({why}).", REMEDY)
+                raise NetworkError(f"{next(iter(self._unreachable.values()))}.", REMEDY)
 
-    def _require_reachable(self, endpoint: tuple[str, int]) -> None:
+    def _require_reachable(self, endpoint: tuple[str, int], shown: str) -> None:
         if endpoint not in self._reached:
             with self._lock:
                 probing = self._probes.setdefault(endpoint, threading.Lock())
             with probing:
                 if endpoint not in self._reached and endpoint not in self._unreachable:
-                    self._probe(endpoint)
+                    self._probe(endpoint, shown)
         if endpoint in self._unreachable:
             if len(self._unreachable) >= GIVE_UP_HOSTS:
                 self.require_any()
-            raise Failed("host_unreachable", f"{endpoint[0]} cannot be reached ({self._unreachable[endpoint]})")
+            raise Failed("host_unreachable", self._unreachable[endpoint])
 
-    def _probe(self, endpoint: tuple[str, int]) -> None:
+    def _probe(self, endpoint: tuple[str, int], shown: str) -> None:
         why = _why_unreachable(*endpoint)
         with self._lock:
             if why:
-                self._unreachable[endpoint] = why
+                self._unreachable[endpoint] = f"{shown} cannot be reached ({why})"
             else:
                 self._reached.add(endpoint)
 
@@ -140,9 +140,9 @@ def require_reachable(url: str) -> None:
         NetworkError: it is not.
     """
     origin = urls.origin(url)
-    host, port = _endpoint(origin, _proxy(origin))
-    if why := _why_unreachable(host, port):
-        raise NetworkError(f"{host} cannot be reached ({why}).", REMEDY)
+    proxy = _proxy(origin)
+    if why := _why_unreachable(*_endpoint(origin, proxy)):
+        raise NetworkError(f"{_shown(origin, proxy)} cannot be reached ({why}).", REMEDY)
 
 
 def basic(user_and_password: str) -> str:
@@ -167,6 +167,10 @@ def _proxy(origin: urls.Origin) -> str:
 def _endpoint(origin: urls.Origin, proxy: str) -> tuple[str, int]:
     """Host and port that a connection is opened to."""
     return urls.origin(proxy)[1:] if proxy else origin[1:]
+
+
+def _shown(origin: urls.Origin, proxy: str) -> str:
+    return f"The proxy {urls.origin(proxy).host}, on the way to {origin.host}," if proxy else origin.host
 
 
 def _why_unreachable(host: str, port: int) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pipeline.downloads.connections import require_reachable
 from pipeline.errors import DataError, MissingDependency, NetworkError, UsageError, how_to_install
 from pipeline.sources._credentials import secret
 from pipeline.stage import JSON
@@ -92,7 +93,7 @@ def connect(base: Path, workspace: str) -> Iterator[Service]:
     def get(url: str, **options: Any) -> Any:
         return _get(original, key, url, **options)
 
-    check_reachable(str(rfapi.API_URL))
+    require_reachable(str(rfapi.API_URL))
     rfapi.http = SimpleNamespace(get=get)
     muted = [logging.getLogger(name) for name in ("urllib3.connectionpool", "urllib3.util.retry")]  # they log URLs
     try:
@@ -161,37 +162,6 @@ def host_of(url: str) -> str:
     from urllib.parse import urlsplit
 
     return urlsplit(url).hostname or "the host"
-
-
-def check_reachable(url: str) -> None:
-    """Raise NetworkError within `CONNECT_S`: `requests` waits for a name server for as long as that likes.
-
-    With a proxy, which resolves names itself, nothing is checked.
-    """
-    import socket
-    import threading
-    from urllib.parse import urlsplit
-
-    from requests.utils import get_environ_proxies, select_proxy
-
-    if select_proxy(url, get_environ_proxies(url, no_proxy=None)):
-        return
-    parts = urlsplit(url)
-    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    found: list[str] = []
-
-    def knock() -> None:
-        try:
-            socket.create_connection(address, timeout=CONNECT_S / 2).close()
-            found.append("")
-        except OSError as error:
-            found.append(error.strerror or str(error) or type(error).__name__)
-
-    thread = threading.Thread(target=knock, daemon=True)
-    thread.start()
-    thread.join(CONNECT_S)
-    if found != [""]:
-        raise unreachable(address[0], found[0] if found else f"no answer within {CONNECT_S:g} s")
 
 
 def unreachable(host: str, reason: str) -> NetworkError:

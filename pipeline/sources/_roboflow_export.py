@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.downloads.connections import require_reachable
 from pipeline.errors import DataError, NetworkError, PipelineError
 from pipeline.sources import _roboflow_api as api
 from pipeline.sources._roboflow_api import Query, Refused, Service
@@ -162,7 +163,7 @@ def download(service: Service, answer: JSON, target: Path, context: Context) -> 
             f"{api.host_of(service.base)} tells no link to the export.", "Run again; if that does not help, ask Roboflow."
         )
     host = api.host_of(link)
-    api.check_reachable(link)
+    require_reachable(link)
     try:
         response = service.get(link, stream=True, headers={"Accept-Encoding": "identity"})
     except Refused as refused:

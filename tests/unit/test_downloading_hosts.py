@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.downloads import Download, Limits, download, download_all, urls
+from pipeline.downloads import Download, Limits, connections, download, download_all, urls
 from pipeline.errors import DataError, NetworkError
 from pipeline.stage import Context
 from tests import serving
@@ -190,3 +190,15 @@ def test_proxies_of_the_environment(server: Server, tmp_path: Path, monkeypatch:
     server.pages["/b"] = b"direct"
     download(Download(f"{server.url}/b", tmp_path / "b"), PROGRESS)
     assert "proxy-authorization" not in server.requests[1].headers
+
+
+def test_a_proxy_that_is_gone_is_named_with_where_it_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    said = r"^The proxy 127\.0\.0\.1, on the way to example\.org, cannot be reached \("
+    with pytest.raises(NetworkError, match=said):
+        connections.require_reachable("http://example.org/a")
+    with pytest.raises(NetworkError, match=said):
+        download(Download("http://example.org/a", tmp_path / "a"), PROGRESS)

@@ -182,7 +182,7 @@ def test_a_service_that_goes_silent(service: Roboflow, context: Context, monkeyp
 
 
 def test_a_refusal_of_the_connection_hides_the_url(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_roboflow_api, "check_reachable", lambda url: None)
+    monkeypatch.setattr(_roboflow_api, "require_reachable", lambda url: None)
     monkeypatch.setattr(_roboflow_api._load(), "API_URL", "http://127.0.0.1:9")
     assert refused(context).message == "127.0.0.1 cannot be reached (the connection fails)."
 
