@@ -40,6 +40,7 @@ _ADDRESSES = (
     (r"https://(www\.)?kaggle\.com/", "kaggle"),
     (r"https://huggingface\.co/datasets/(?!.*/resolve/)", "huggingface"),
     (r"https://(www\.)?github\.com/[^/]+/[^/]+(/tree/.*)?/?$", "github"),
+    (r"rtsps?://", "camera"),
     (r"https?://", "url"),
 )
 """Which source an address from a browser belongs to; the first that fits. Single files of a service are for `url`."""
@@ -139,7 +140,10 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     if path.is_dir():
         return "folder", source
     if path.is_file():
-        return ("video" if is_video(path.name) else "archive"), source
+        if is_image(path.name):
+            raise DataError(f"collect.source: {path.resolve()} is a single image.", "Give the folder that it lies in.")
+        lists = path.suffix.lower() in (".txt", ".csv")
+        return ("video" if is_video(path.name) else "url" if lists else "archive"), source
     named = [each for each in known if each not in BY_PATH + INNER]
     if "://" in source:
         raise DataError(f"collect.source: there is no source '{name}'.", did_you_mean(name, named))

@@ -47,7 +47,7 @@ def test_a_misspelled_command_stage_key_or_value_names_the_near_match_and_runs_n
         ("predict photos --model params.yaml --out params.yaml", 2, "params.yaml cannot be a folder: a file is in its place."),
         ("init params.yaml", 2, "params.yaml cannot be a folder: a file is in its place."),
         ("init params.yaml/below", 2, "cannot be a folder: a file is in its place."),
-        ("run collect collect.source=params.yaml", 3, "params.yaml is neither a folder nor a zip archive."),
+        ("run collect collect.source=params.yaml", 3, "params.yaml is neither a folder nor an archive of a known kind"),
         ("tag split", 2, "A tag needs a name."),
         ("tag --remove split", 2, "'split' is not of the form STAGE@NAME."),
         ("tag --remove split@best", 2, "split has no tag 'best'."),

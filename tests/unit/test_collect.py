@@ -78,6 +78,8 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
     assert "archive" not in caught.value.hint, "a path is enough"
     with pytest.raises(DataError, match=r"there is no source 'robofow'\.\nDid you mean 'roboflow'"):
         collecting.resolve("robofow://team/project/3", context)
+    with pytest.raises(DataError, match=r"a\.JPG is a single image\.\nGive the folder that it lies in"):
+        collecting.resolve("photos/a.JPG", context)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,8 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
         ("photos/drive.MP4", ("video", "photos/drive.MP4")),
         ("photos/a.zip", ("archive", "photos/a.zip")),
         ("https://host/x.zip", ("url", "https://host/x.zip")),
+        ("photos/list.txt", ("url", "photos/list.txt")),
+        ("rtsp://10.0.0.9/stream1", ("camera", "rtsp://10.0.0.9/stream1")),
         ("roboflow://team/project/3", ("roboflow", "team/project/3")),
         ("github:owner/images@main:data", ("github", "owner/images@main:data")),
         ("https://github.com/owner/images", ("github", "https://github.com/owner/images")),
@@ -112,6 +116,7 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
 )
 def test_a_source_is_known_by_what_is_given(source: str, expected: tuple[str, str], photos: Path, context: Context) -> None:
     (photos / "drive.MP4").touch()
+    (photos / "list.txt").touch()
     (photos / "a.zip").touch()
     assert collecting.resolve(source, context) == expected
 
