@@ -247,7 +247,9 @@ def test_state_to_resume_from_that_lost_a_file(data: Path, base: Path, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         run(data, base, tmp_path, impatient, epochs=2)
     (tmp_path / train_scratch() / "run" / "results.csv").unlink()
-    assert run(data, base, tmp_path, epochs=2)["epochs"] == 2
+    said: list[str] = []
+    assert run(data, base, tmp_path, epochs=2, warn=said.append)["epochs"] == 2
+    assert said == ["training was stopped before, but what it left cannot be continued: it starts anew."]
     assert [row["epoch"] for row in results(tmp_path)] == [1, 2]
 
 
