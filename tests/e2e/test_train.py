@@ -275,15 +275,6 @@ def test_interrupt_comes_through_and_the_run_goes_on(data: Path, base: Path, tmp
     assert summary["train_s"] == round(times[-1], 1) > summary["earlier_s"]
 
 
-def test_what_cannot_be_continued_is_begun_anew_and_told(data: Path, base: Path, tmp_path: Path) -> None:
-    weights = tmp_path / train_scratch() / "run" / "weights"
-    weights.mkdir(parents=True)
-    (weights / "last.pt").write_bytes(b"torn")
-    said: list[str] = []
-    assert run(data, base, tmp_path, warn=said.append, epochs=1)["epochs"] == 1
-    assert said == ["training was stopped before, but what it left cannot be continued: it starts anew."]
-
-
 def test_diverging_is_an_error(data: Path, base: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a finite number"):
         run(data, base, tmp_path, extra={"box": 1e38})
