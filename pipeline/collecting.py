@@ -6,7 +6,8 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -80,6 +81,7 @@ class Part:
     name: str
     folder: str
 
+    @cached_property
     def options(self) -> StageParams:
         """Raises ParamsError when the source does not have them."""
         try:
@@ -91,12 +93,12 @@ class Part:
 
     def fingerprint(self, seed: int, context: Context) -> str:
         """What the source holds now."""
-        found: str = self.module.fingerprint(self.location, self.options(), seed, context)
+        found: str = self.module.fingerprint(self.location, self.options, seed, context)
         return found
 
     def key(self, seed: int, context: Context) -> str:
         """Equal keys, equal files: neither the licence, nor the name, nor the other sources have a part in it."""
-        return fingerprints.of_value([self.kind, self.location, self.options().model_dump(), self.fingerprint(seed, context)])
+        return fingerprints.of_value([self.kind, self.location, self.options.model_dump(), self.fingerprint(seed, context)])
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,12 @@ class Collected:
     fetched: Fetched
     origins: list[Origin]
     entries: list[Entry]
-    images: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "images", sum(is_image(origin.path) for origin in self.origins))
+    @cached_property
+    def images(self) -> int:
+        return sum(is_image(origin.path) for origin in self.origins)
 
+    @cached_property
     def about(self) -> JSON:
         """What is known of the source, for manifests and cards."""
         return {
@@ -214,7 +217,7 @@ def bring(part: Part, seed: int, out: Path, context: Context) -> Collected:
     place = out / "files" / part.folder
     try:
         key = part.key(seed, context)
-        fetched = _taken_over(key, place, context) or part.module.fetch(part.location, part.options(), seed, place, context)
+        fetched = _taken_over(key, place, context) or part.module.fetch(part.location, part.options, seed, place, context)
     except PipelineError as error:
         if part.folder:
             error.message = f"{part.name}: {error.message}"
@@ -266,13 +269,13 @@ def write(out: Path, brought: Sequence[Collected], context: Context) -> JSON:
                 "group": _group(each.part, origin),
                 "hash": hashes[origin.path],
                 "size": stat.st_size,
-                "license": origin.license or each.about()["license"],
+                "license": origin.license or each.about["license"],
             }
         )
         # A file that was taken over is a link to the earlier one, and keeps its time.
         times.append({"path": origin.path, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stat.st_mtime))})
-    _write_lines(out / ORIGINS, rows)
-    _write_lines(out / fingerprints.TIMES, times)
+    files.write_json_lines(out / ORIGINS, rows)
+    files.write_json_lines(out / fingerprints.TIMES, times)
     ledger = Ledger()
     ledger.entries = [entry for each in brought for entry in each.entries]
     ledger.write(out)
@@ -297,8 +300,8 @@ def _group(part: Part, origin: Origin) -> str:
 
 def _about(brought: Sequence[Collected]) -> JSON:
     if len(brought) == 1 and not brought[0].part.folder:
-        return brought[0].about()
-    parts = [{"name": each.part.name, **each.about(), "format": each.part.wish.format} for each in brought]
+        return brought[0].about
+    parts = [{"name": each.part.name, **each.about, "format": each.part.wish.format} for each in brought]
     return {
         "source": ", ".join(dict.fromkeys(str(part["source"]) for part in parts)),
         "license": "; ".join(dict.fromkeys(str(part["license"]) for part in parts)),
@@ -317,7 +320,7 @@ def _record(each: Collected, rows: Sequence[JSON]) -> JSON:
         "folder": each.part.folder,
         "query": each.fetched.query or each.part.wish.source,
         "options": each.part.wish.options,
-        **each.about(),
+        **each.about,
         "stated_license": each.fetched.license,
         "key": each.key,
         "format": each.part.wish.format,
@@ -337,8 +340,3 @@ def _hashes(origins: Sequence[Origin], folder: Path, context: Context) -> dict[s
             found = fingerprints.of_files((folder / path for path in unknown), advance)
         hashes.update(zip(unknown, found, strict=True))
     return hashes
-
-
-def _write_lines(path: Path, rows: Sequence[JSON]) -> None:
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-    files.write_text(path, "".join([encode(row) + "\n" for row in rows]))

@@ -7,11 +7,13 @@ the same folder and then renamed, which all supported systems do atomically.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 TEMPORARY_SUFFIX = ".part"
 
@@ -46,6 +48,18 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 with `\\n` line ends on every system, so that equal content has equal bytes."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a line of JSON a row."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # one for all: there may be a row for every box of a large data set
+    write_text(path, "".join([encode(row) + "\n" for row in rows]))
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows that `write_json_lines` wrote."""
+    # Not `splitlines`: it also splits at characters such as U+2028, which JSON leaves as they are.
+    yield from (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
 
 
 def write_unseen(path: str | Path, data: bytes) -> None:

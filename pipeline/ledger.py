@@ -5,7 +5,6 @@ Every image and box that comes in goes out, or stands here with a reason, a file
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +63,7 @@ class Ledger:
 
     def write(self, folder: Path) -> None:
         """Write `ledger.jsonl`, also when empty: no file would not tell an empty account from a missing one."""
-        # One encoder for all, and no copies by `asdict`: there may be an entry for every box of a large data set.
-        encode = json.JSONEncoder(ensure_ascii=False).encode
-        files.write_text(folder / NAME, "".join([encode(vars(entry)) + "\n" for entry in self.entries]))
+        files.write_json_lines(folder / NAME, map(vars, self.entries))  # `asdict` would copy each
 
 
 def read(folder: Path) -> list[Entry]:
@@ -74,5 +71,4 @@ def read(folder: Path) -> list[Entry]:
     path = folder / NAME
     if not path.exists():
         return []
-    # Not `splitlines`: it also splits at characters such as U+2028, which JSON leaves as they are.
-    return [Entry(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [Entry(**row) for row in files.read_json_lines(path)]

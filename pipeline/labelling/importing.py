@@ -7,7 +7,6 @@ that the ledger says were dropped.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pipeline import formats
 from pipeline.boxes import Boxes
 from pipeline.dataset import Dataset
 from pipeline.errors import ArtifactError, DataError
+from pipeline.files import read_json_lines
 from pipeline.images import Header
 from pipeline.labelling.bursts import find_bursts
 from pipeline.labelling.classes import map_classes
@@ -99,7 +99,7 @@ def import_files(
         labels = formats.load(name).read(files, ledger, formats.options(name, policy.options))
         _refuse_malformed(labels, policy)
         _refuse_empty(labels, name, files)
-    names, positions = _map_classes(labels, policy, ledger) if name != NONE else ((), [])
+    names, positions = _map_classes(labels, policy, ledger)
     declared, refused = ({}, {}) if policy.has_images else name_images(labels, ledger)
     work = Import(files, labels, resolve(labels, list(declared) or files.photos, ledger, refused), policy, ledger, context)
     if labels.images and not work.labelled and not work.found.contested:
@@ -117,6 +117,8 @@ def import_files(
 
 def _map_classes(labels: Labels, policy: Policy, ledger: Ledger) -> tuple[tuple[str, ...], list[int]]:
     """As `map_classes`; names are freed of control characters first, which no list, XML or terminal survives."""
+    if not labels.class_names:
+        return (), []  # images alone
     cleaned = [" ".join(CONTROL.sub(" ", name).split()) or f"class_{number}" for number, name in enumerate(labels.class_names)]
     cleaned = [clean if CONTROL.search(name) else name for clean, name in zip(cleaned, labels.class_names, strict=True)]
     for before, after in zip(labels.class_names, cleaned, strict=True):
@@ -213,8 +215,7 @@ def read_origins(path: Path) -> dict[str, dict[str, object]]:
     """What `collect` noted of each file, by path; empty where it did not."""
     if not path.exists():
         return {}
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
-    return {row["path"]: row for row in rows}
+    return {row["path"]: row for row in read_json_lines(path)}
 
 
 _TOLD = ("class_names_invented", "overlapping_splits")

@@ -12,14 +12,12 @@ A source module has:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.ledger import Ledger
-from pipeline.stage import JSON, Context
+from pipeline.stage import Context
 
 ORIGINS = "origins.jsonl"
 """In a version of collect: a line a file, with what `Origin` tells of it."""
@@ -27,12 +25,6 @@ ORIGINS = "origins.jsonl"
 
 UNKNOWN = "unknown"
 """The licence that neither the source nor the user states."""
-
-
-def read_rows(path: Path) -> Iterator[JSON]:
-    """The rows of a file such as `origins.jsonl`."""
-    # Not `splitlines`: it also splits at characters such as U+2028, which JSON leaves as they are.
-    yield from (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
 
 
 def local_path(location: str, context: Context) -> Path:

@@ -11,7 +11,7 @@ from pipeline import files
 from pipeline.downloads import Check, Download, Limits, Outcome, download, download_all, urls
 from pipeline.errors import NetworkError
 from pipeline.ledger import Ledger
-from pipeline.sources import ORIGINS, Origin, read_rows
+from pipeline.sources import ORIGINS, Origin
 from pipeline.stage import Context
 
 MAX_IMAGE_BYTES = 1 << 30
@@ -118,7 +118,7 @@ def _take_over(images: Sequence[WebImage], out: Path, previous: Path | None) -> 
     if previous is None:
         return {}
     try:
-        held = {row["origin"]: row for row in read_rows(previous / ORIGINS)}
+        held = {row["origin"]: row for row in files.read_json_lines(previous / ORIGINS)}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # damaged, and nobody has verified it yet
     linked = {}

@@ -16,7 +16,7 @@ from pipeline import files
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Entry, Ledger
 from pipeline.ledger import read as read_ledger
-from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin, read_rows
+from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.store import Store, Version
 
@@ -88,7 +88,7 @@ def _find(location: str, context: Context) -> tuple[Version, JSON]:
 
 
 def _origins(folder: Path, inside: str, common_license: str) -> Iterator[Origin]:
-    for row in read_rows(folder / ORIGINS):
+    for row in files.read_json_lines(folder / ORIGINS):
         if row["path"].startswith(inside):
             path, group = row["path"].removeprefix(inside), row["group"].removeprefix(inside)
             own = "" if row["license"] == common_license else row["license"]
