@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence, Set
 from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import Protocol
 
 from pipeline import (
     __version__,
@@ -129,6 +130,12 @@ def _refuse_torn(argv: list[str], settings: list[str]) -> None:
             )
 
 
+class _Add(Protocol):
+    """Adds a command."""
+
+    def __call__(self, name: str, function: Callable[[Options, Console], int], text: str, with_help: bool = True) -> _Parser: ...
+
+
 def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--params", type=Path, metavar="FILE", help="the params file (default: params.yaml)")
@@ -150,6 +157,14 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
         found[name] = sub
         return sub
 
+    _add_making(add)
+    _add_versions(add)
+    _add_data(add)
+    return parser, found
+
+
+def _add_making(add: _Add) -> None:
+    """Commands that make versions."""
     run = add("run", commands.run, "run stages; what is up to date is reused")
     run.add_argument(
         "words", nargs="*", metavar="STAGE", help="all, names, or ranges (preprocess..train); key=value sets a param"
@@ -165,6 +180,10 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     collect.add_argument("--license", default="", help="of the images, when the source does not state it")
     collect.add_argument("--label-format", default="auto", metavar="FORMAT", help="of its labels; default: found by content")
     collect.set_defaults(usage=collect.format_help)
+
+
+def _add_versions(add: _Add) -> None:
+    """Commands about versions."""
     add("status", commands.status, "which stages are up to date, and why others are not")
     versions = add("versions", version_commands.versions, "list versions")
     versions.add_argument("stage", nargs="?", metavar="STAGE")
@@ -183,6 +202,10 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     tag.add_argument("name", nargs="?", metavar="NAME")
     tag.add_argument("--list", action="store_true", dest="list_tags", help="list the tags")
     tag.add_argument("--remove", metavar="STAGE@NAME", help="take a tag away; the version stays")
+
+
+def _add_data(add: _Add) -> None:
+    """Commands about photos, labels and the machine."""
     predict = add("predict", commands.predict, "try the model on photos: pictures with boxes, and JSON")
     predict.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="images, or folders of images")
     predict.add_argument("--model", metavar="MODEL", help="train@vN (default: the latest), or a .pt, .onnx or .tflite file")
@@ -215,4 +238,3 @@ def _build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
     init = add("init", commands.init, "make a new project with a commented params.yaml")
     init.add_argument("folder", type=Path, metavar="DIR")
-    return parser, found
