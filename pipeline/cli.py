@@ -84,6 +84,9 @@ def _parse(argv: list[str], options: Options) -> None:
     if first is not None and first not in commands_:
         raise UsageError(f"Unknown command '{first}'.", did_you_mean(first, commands_))
     with_value = set().union(*(command.options(with_value=True) for command in commands_.values()))
+    if first == "collect":  # the chosen source has options of its own, and their values may look like settings
+        flags = commands_[first].options() - commands_[first].options(with_value=True)
+        with_value |= {word for word in argv if word.startswith("--") and "=" not in word} - flags
     words, settings = _bare_settings(argv, with_value)
     if first == "run":
         _refuse_torn(argv, settings)
@@ -101,8 +104,7 @@ def _parse(argv: list[str], options: Options) -> None:
 def _unknown(word: str, name: str, command: _Parser) -> UsageError:
     if not word.startswith("-"):
         return UsageError(f"`{name}` does not take '{word}'.", f"See `{command.prog} --help`.")
-    near = did_you_mean(word, command.options())
-    return UsageError(f"`{name}` has no option '{word}'.", near if near.startswith("Did") else f"See `{command.prog} --help`.")
+    return UsageError(f"`{name}` has no option '{word}'.", did_you_mean(word, command.options(), f"See `{command.prog} --help`."))
 
 
 def _bare_settings(argv: list[str], with_value: Set[str]) -> tuple[list[str], list[str]]:
@@ -122,7 +124,7 @@ def _refuse_torn(argv: list[str], settings: list[str]) -> None:
         if setting not in settings or word in settings or word.startswith("-"):
             continue
         strange = [name for name in word.split("..") if name and name not in stages]
-        if strange and did_you_mean(strange[0], stages).startswith("Known"):
+        if strange and not did_you_mean(strange[0], stages, ""):
             rest = takewhile(lambda other: not other.startswith("-"), argv[argv.index(setting) :])
             raise UsageError(
                 f"'{word}' is no stage; it seems to belong to '{setting}'.",

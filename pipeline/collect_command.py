@@ -22,7 +22,7 @@ from pipeline.commands import Options, Project
 from pipeline.console import Console
 from pipeline.errors import UsageError, did_you_mean
 from pipeline.params_yaml import parse_yaml
-from pipeline.sources import kept
+from pipeline.sources import kept, local_path
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.store import Store
 
@@ -45,8 +45,7 @@ def collect(options: Options, console: Console) -> int:
     source = _from_here(options.source, settings.base)
     kind, _ = resolve(source, Context(base=settings.base, cache=project.store.cache))
     section = _section(options, source, _options_of(kind, options.source_options), project.store)
-    options.overrides = [*options.overrides, f"collect={json.dumps(section)}"]
-    (outcome,) = project.runner(options, console).run(["collect"], ["collect"] if options.anew else [])
+    (outcome,) = project.runner(options, console, {"collect": section}).run(["collect"], ["collect"] if options.anew else [])
     version, summary = outcome.version, outcome.version.manifest["summary"]
     if console.as_json:
         console.json({"version": version.number, "path": str(version.path), "reused": outcome.reused, "summary": summary})
@@ -64,10 +63,10 @@ def _from_here(source: str, base: Path) -> str:
     """A path on the command line starts where the user is; one in params.yaml where that lies."""
     name, colon, location = source.partition(":")
     named = name in plugins.names(PACKAGE)
-    path = Path(location if named else source).expanduser()
+    path = local_path(location if named else source, Context())
     if (named and not location) or not path.exists() or "://" in source or base.resolve() == Path.cwd():
         return source
-    return (name + colon if named else "") + os.fspath(path.absolute())
+    return (name + colon if named else "") + os.fspath(path)
 
 
 def _section(options: Options, source: str, chosen: JSON, store: Store) -> JSON:
@@ -123,8 +122,8 @@ def _options_of(kind: str, words: Sequence[str]) -> JSON:
             raise UsageError(f"`collect` does not take '{word}'.", "It takes one source at a time; --append adds a second one.")
         key = _key(flag, fields)
         if key is None:
-            near = did_you_mean(flag, [_flag(name) for name in fields])
-            raise UsageError(f"The source '{kind}' has no option '{flag}'.", near if near.startswith("Did") else _see(kind))
+            hint = did_you_mean(flag, [_flag(name) for name in fields], _see(kind))
+            raise UsageError(f"The source '{kind}' has no option '{flag}'.", hint)
         if bool in _kinds(fields[key]) and not equals:
             chosen[key] = rest.pop(0) == "true" if rest[:1] in (["true"], ["false"]) else True
             continue

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from pipeline import files, formats, plugins
+from pipeline import files, formats, plugins, urls
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError, PipelineError, did_you_mean
 from pipeline.ledger import Entry, Ledger
@@ -22,6 +22,7 @@ from pipeline.params_messages import sentences
 from pipeline.paths import is_image, is_safe_relative, is_video
 from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin, kept, local_path
 from pipeline.stage import JSON, Context, StageParams
+from pipeline.version import TIMES
 from pipeline.wording import plural
 
 PACKAGE = "pipeline.sources"
@@ -38,9 +39,9 @@ INNER = ("kept",)
 
 _ADDRESSES = (
     (r"https://(universe\.roboflow\.com|app\.roboflow\.(com|eu))/", "roboflow"),
-    (r"https://(www\.)?kaggle\.com/", "kaggle"),
-    (r"https://huggingface\.co/datasets/(?!.*/resolve/)", "huggingface"),
-    (r"https://(www\.)?github\.com/[^/]+/[^/]+(/tree/.*)?/?$", "github"),
+    (r"https?://(www\.)?kaggle\.com/", "kaggle"),
+    (r"https://(huggingface|hf)\.co/datasets/(?!.*/resolve/)", "huggingface"),
+    (r"https?://(www\.)?github\.com/[^/]+/[^/]+(/tree/.*)?/?$", "github"),
     (r"rtsps?://", "camera"),
     (r"https?://", "url"),
 )
@@ -150,20 +151,15 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     named = [each for each in known if each not in BY_PATH + INNER]
     if "://" in source:
         raise DataError(f"collect.source: there is no source '{name}'.", did_you_mean(name, named))
-    near = did_you_mean(source, named)
     hint = f"Relative paths start where params.yaml lies. Sources with a name: {', '.join(named)}."
-    raise DataError(f"collect.source: there is no folder or archive {path.resolve()}.", near if near.startswith("Did") else hint)
+    raise DataError(f"collect.source: there is no folder or archive {path.resolve()}.", did_you_mean(source, named, hint))
 
 
 def _refuse_secrets(source: str) -> None:
     """Raise ParamsError for an address with a password or token: params stand in every manifest."""
     before, is_address, _ = source.partition("://")
-    if not is_address:
-        return
-    from pipeline.downloads import urls  # what loads an HTTP client; planning asks no host
-
     address = source[before.rfind(":") + 1 :]  # without `camera:`
-    if urls.has_secrets(address):
+    if is_address and urls.has_secrets(address):
         raise ParamsError(
             f"collect.source: {urls.shown(address)} comes with a password or token, which would stand in every manifest.",
             "Leave it out: keys come from the environment or .env, see docs/collect.md. Or write the whole address into a text "
@@ -275,9 +271,8 @@ def write(out: Path, brought: Sequence[Collected], context: Context) -> JSON:
         # A file that was taken over is a link to the earlier one, and keeps its time.
         times.append({"path": origin.path, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stat.st_mtime))})
     files.write_json_lines(out / ORIGINS, rows)
-    files.write_json_lines(out / fingerprints.TIMES, times)
-    ledger = Ledger()
-    ledger.entries = [entry for each in brought for entry in each.entries]
+    files.write_json_lines(out / TIMES, times)
+    ledger = Ledger(entry for each in brought for entry in each.entries)
     ledger.write(out)
     about = _about(brought)
     files.write_text(out / ABOUT, json.dumps(about, ensure_ascii=False, indent=1) + "\n")

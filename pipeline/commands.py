@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,9 @@ class Project:
         roots = {name: stage.root for name, stage in stages.items()}
         return cls(stages, Store(workspace, roots, console.warn if console else None))
 
-    def runner(self, options: Options, console: Console) -> Runner:
-        loaded = params.load(options.params or Path(params.FILE_NAME), self.stages, options.overrides)
+    def runner(self, options: Options, console: Console, sections: Mapping[str, JSON] | None = None) -> Runner:
+        """`sections` of the command line take the place of those of params.yaml."""
+        loaded = params.load(options.params or Path(params.FILE_NAME), self.stages, options.overrides, sections)
         return Runner(self.stages, loaded, self.store, console)
 
 

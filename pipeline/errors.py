@@ -95,8 +95,10 @@ def how_to_install(extra: str) -> str:
     return f'In the repository: python3 scripts/bootstrap.py, or pip install -c scripts/constraints.txt -e ".[{extra}]"'
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest of `known`, or lists them all when none is near."""
+def did_you_mean(wrong: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """A sentence that names the nearest of `known`; when none is near `otherwise`, or a list of them all."""
     choices = sorted(known)
     near = get_close_matches(wrong, choices, n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(choices)}."
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(choices)}." if otherwise is None else otherwise

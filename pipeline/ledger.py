@@ -6,6 +6,7 @@ Every image and box that comes in goes out, or stands here with a reason, a file
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,8 +49,8 @@ class Entry:
 class Ledger:
     """Entries in the order of their making."""
 
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries = list(entries)
 
     def add(
         self, item: Item, action: Action, reason: str, *, path: str = "", file: str = "", line: int = 0, detail: str = ""

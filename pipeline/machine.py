@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import DataError
+
 JSON = dict[str, Any]
 
 
@@ -79,6 +81,20 @@ def free_bytes(path: Path) -> int:
     """Free space of the file system that holds `path`, or would hold it."""
     existing = next(folder for folder in (path, *path.resolve().parents) if folder.exists())
     return shutil.disk_usage(existing).free
+
+
+class NoRoom(DataError):
+    """The disk is too small; what was fetched already is as good as before."""
+
+
+def require_room(folder: Path, needed: int, what: str = "what is to be fetched") -> None:
+    """Raise NoRoom when the disk that holds `folder` has less than `needed` bytes left for `what`."""
+    free = free_bytes(folder)
+    if needed > free:
+        raise NoRoom(
+            f"{folder} has {free / 1e9:,.1f} GB left, and {what} takes {needed / 1e9:,.1f} GB.",
+            "Free some space, or collect less (`limit`).",
+        )
 
 
 def git_commit(folder: Path) -> str:

@@ -68,13 +68,16 @@ class Params:
     values: Mapping[str, JSON]
 
 
-def load(path: Path, stages: Mapping[str, Stage], overrides: Sequence[str] = ()) -> Params:
+def load(
+    path: Path, stages: Mapping[str, Stage], overrides: Sequence[str] = (), sections: Mapping[str, JSON] | None = None
+) -> Params:
     """Read and validate params.
 
     Args:
         path: params.yaml.
         stages: every stage of the pipeline, by name.
         overrides: `section.key=value`, applied over the file; the value is YAML.
+        sections: of the command line, in place of those of the file.
 
     Raises:
         ParamsError: lists every problem found.
@@ -89,6 +92,9 @@ def load(path: Path, stages: Mapping[str, Stage], overrides: Sequence[str] = ())
             "`python -m pipeline init DIR` makes an example.",
         )
     overridden = _apply_overrides(values, overrides)
+    if sections:
+        values.update(sections)
+        overridden |= {(name,) for name in sections}
     return _validate(values, path, text, stages, overridden)
 
 

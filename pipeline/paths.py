@@ -20,6 +20,11 @@ def is_safe_relative(path: str) -> bool:
     return ".." not in path.split("/")
 
 
+def is_clean(path: str) -> bool:
+    """Whether a name from elsewhere can be used as it is: safe, plain, and without empty parts and dots."""
+    return is_safe_relative(path) and is_plain(path) and not any(part in ("", ".") for part in path.split("/"))
+
+
 def is_plain(path: str) -> bool:
     """Whether a name is Unicode (not bytes that are no UTF-8) without control characters and line ends."""
     if path.isprintable():
@@ -30,6 +35,9 @@ def is_plain(path: str) -> bool:
 IMAGE_SUFFIXES = frozenset(
     {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "webp", "tif", "tiff", "ppm", "pgm", "gif", "avif", "heic", "heif"}
 )
+
+SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "GIF": ".gif", "PPM": ".ppm"}
+"""By kind, as `images.read_header` tells it."""
 
 VIDEO_SUFFIXES = frozenset(
     {"mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "ts", "mts", "m2ts", "3gp", "flv", "ogv", "mjpeg", "mjpg"}

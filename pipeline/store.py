@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline import files, fingerprint, locking
 from pipeline.errors import ArtifactError, UsageError, did_you_mean
-from pipeline.version import ADDED, CHECKSUMS, MANIFEST, REMEDY, SCHEMA, Version
+from pipeline.version import ADDED, CHECKSUMS, MANIFEST, REMEDY, SCHEMA, Version, content_digest
 
 __all__ = ["CHECKSUMS", "MANIFEST", "SCHEMA", "Store", "Version"]
 
@@ -234,7 +234,7 @@ class Store:
             "schema": SCHEMA,
             "stage": stage,
             "version": number,
-            "digest": fingerprint.tree_digest(hashes),
+            "digest": content_digest(hashes),
             **manifest,
             "files": {"count": len(hashes), "bytes": size, "checksums": CHECKSUMS},
         }

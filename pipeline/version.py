@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,10 @@ ADDED = "not part of it: "
 """How `verify` speaks of a file too many: a folder's thumbnails, say. The version itself is whole."""
 
 # What a manifest must hold, besides `schema`, for its version to be found and reused.
+TIMES = "times.jsonl"
+"""A file of a version that says when the others came. It is hashed and verified as they are, but the same files at another time
+are the same content."""
+
 _KINDS: dict[str, Any] = {"stage": str, "version": int, "digest": str, "key": str, "recipe": dict}
 
 
@@ -98,7 +102,7 @@ class Version:
         except ArtifactError as error:
             return [error.message.partition(": ")[2].rstrip(".")]
         problems = []
-        if fingerprint.tree_digest(expected) != self.digest:
+        if content_digest(expected) != self.digest:
             problems.append(f"{CHECKSUMS} does not match the digest in {MANIFEST}")
         present = {path for path, _ in files.walk_relative(self.path)}
         problems += [f"missing: {path}" for path in sorted(expected.keys() - present)]
@@ -132,3 +136,8 @@ def _read_manifest(path: Path) -> JSON | str:
     except (KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is not what a run writes"
     return manifest if newer or whole else f"{MANIFEST} is not what a run writes"
+
+
+def content_digest(hashes: Mapping[str, str]) -> str:
+    """The digest of a version, by the hashes of its files."""
+    return fingerprint.tree_digest({path: digest for path, digest in hashes.items() if path != TIMES})

@@ -1,7 +1,6 @@
 """Many URLs to files: in parallel, resumable, polite, and each file whole and checked before it has its name.
 
     items          what is wanted, within which limits, and what became of it
-    urls           which URLs can be fetched, and how they are shown without secrets
     connections    to hosts, kept open, through proxies, with this machine's certificates
     transfer       one attempt at one file
     schedule       which file is next, when a host may be asked, who gets another attempt
@@ -16,15 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.downloads import urls
+from pipeline import urls
 from pipeline.downloads.connections import REMEDY
 from pipeline.downloads.crew import fetched
 from pipeline.downloads.items import Check, Download, Limits, Outcome
-from pipeline.downloads.transfer import require_room
 from pipeline.errors import NetworkError
+from pipeline.machine import require_room
 from pipeline.stage import Progress
 
-__all__ = ["Check", "Download", "Limits", "Outcome", "download", "download_all", "require_room"]
+__all__ = ["Check", "Download", "Limits", "Outcome", "download", "download_all"]
 
 _HINTS = {
     "access_denied": "The host wants a login: write the URL with user:password@ or its token into a text file of your own.",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from pipeline.downloads import urls
+from pipeline import urls
 from pipeline.downloads.items import Failed, Limits
 from pipeline.errors import NetworkError
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.downloads import urls
+from pipeline import urls
 from pipeline.downloads.connections import Connections
 from pipeline.downloads.items import Check, Download, Failed, Limits, Outcome, Stopped
 from pipeline.downloads.meter import Meter

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pipeline.downloads import urls
+from pipeline import urls
 from pipeline.downloads.items import Download, Failed, Limits
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from pipeline import files
-from pipeline.downloads import urls
+from pipeline import files, urls
 from pipeline.downloads.connections import Connections, basic, status_line
 from pipeline.downloads.items import Check, Download, Failed, Stopped
 from pipeline.errors import DataError
+from pipeline.machine import require_room
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -133,7 +132,8 @@ def _receive(response: BaseHTTPResponse, part: Path, start: int, download: Downl
     with part.open("r+b" if start else "wb", buffering=2 * CHUNK) as out:
         while start and (chunk := out.read(CHUNK)):
             blake.update(chunk)
-            sha.update(chunk)
+            if download.sha256:
+                sha.update(chunk)
         since, in_time, size = time.monotonic(), 0, start
         try:
             while chunk := response.read1(CHUNK):
@@ -169,16 +169,6 @@ def _require_size_and_room(total: int | None, start: int, download: Download) ->
         raise Failed("wrong_size", f"the server has {total:,} bytes, {download.size:,} were expected")
     if total - start > WORTH_RESUMING:  # small files are counted before, all together
         require_room(download.target.parent, total - start)
-
-
-def require_room(folder: Path, needed: int, what: str = "what is to be fetched") -> None:
-    """Raise DataError when the disk that holds `folder` has less than `needed` bytes left for `what`."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"{folder} has {free / 1e9:,.1f} GB left, and {what} takes {needed / 1e9:,.1f} GB.",
-            "Free some space, or collect less (`limit`).",
-        )
 
 
 def _require_right(part: Path, size: int, sha256: str, download: Download, check: Check | None, resumed: bool) -> None:

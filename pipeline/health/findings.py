@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Literal
 
-from pipeline.errors import ParamsError
+from pipeline.errors import ParamsError, did_you_mean
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -266,8 +265,7 @@ def require_known(ignore: Iterable[str]) -> None:
 
 
 def _nearest(code: str) -> str:
-    near = get_close_matches(code, CODES, n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    return f" {did_you_mean(code, CODES, '')}".rstrip()
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.ledger import Ledger
+from pipeline.paths import VIDEO_SUFFIXES
 from pipeline.stage import Context
 
 ORIGINS = "origins.jsonl"
@@ -75,17 +76,21 @@ class Fetched:
     query: str = ""
 
 
+OPENED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+"""The archives that can be opened where they lie in another one."""
+
+ARCHIVES = frozenset({*(f".{name.rpartition('.')[2]}" for name in OPENED), ".gz", ".bz2", ".xz", ".7z", ".rar", ".iso"})
+
 # Large or foreign kinds that hold no labels. Whatever else lies beside the images comes along: a label format may use any suffix.
-_UNWANTED = frozenset(
+_UNWANTED = ARCHIVES | {
     f".{suffix}"
     for group in (
-        ("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "mp3", "wav"),
-        ("zip", "tar", "gz", "tgz", "bz2", "xz", "7z", "rar", "iso"),
+        (*VIDEO_SUFFIXES, "mp3", "wav"),
         ("pt", "pth", "onnx", "tflite", "engine", "h5", "pb", "bin", "safetensors"),
         ("exe", "dll", "so", "py", "pyc", "ipynb", "doc", "docx", "ppt", "pptx", "pdf"),
     )
     for suffix in group
-)
+}
 
 
 def is_wanted(path: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pipeline.downloads import urls
+from pipeline import urls
 from pipeline.errors import DataError, ParamsError
 from pipeline.paths import is_video
 from pipeline.sources import local_path

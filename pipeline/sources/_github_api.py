@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin
 
-from pipeline.downloads import Limits, urls
+from pipeline import urls
+from pipeline.downloads import Limits
 from pipeline.downloads.connections import REMEDY, Connections, status_line
 from pipeline.downloads.items import Failed
 from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.downloads.meter import Meter
-from pipeline.downloads.transfer import require_room
 from pipeline.errors import NetworkError
+from pipeline.machine import require_room
 from pipeline.sources._huggingface_hub import Commit, Entry, Hub, explained, require_online
 
 PARALLEL = 8

@@ -23,8 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline import files
-from pipeline.downloads import urls
+from pipeline import files, urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import MissingDependency, NetworkError, PipelineError, UsageError, how_to_install
 from pipeline.sources._credentials import secret

@@ -25,7 +25,7 @@ from pydantic import Field
 from pipeline import files
 from pipeline.errors import DataError, ParamsError, did_you_mean
 from pipeline.ledger import Action, Ledger
-from pipeline.paths import is_image, is_plain, is_safe_relative
+from pipeline.paths import SUFFIX_OF, is_image, is_plain, is_safe_relative
 from pipeline.sources import Fetched, Origin, folder
 from pipeline.sources._huggingface_boxes import PIXELS, as_xywh, decide
 from pipeline.sources._huggingface_card import Card
@@ -41,7 +41,6 @@ from pipeline.wording import plural
 LABELS, CLASSES = "metadata.jsonl", "dataset_info.json"
 ONLY = "data"
 """The folder of a data set with one split."""
-_SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "GIF": ".gif", "PPM": ".ppm"}
 
 
 class TableOptions(StageParams):
@@ -262,7 +261,7 @@ def _write_image(row: Row, place: str, out: Path, origin: str, collected: _Colle
         target.unlink()
         collected.ledger.add("image", "dropped", error.reason, path=f"{place}/{wanted}", detail=origin)
         return
-    name = _name(wanted, row.number, _SUFFIX_OF.get(header.kind, ".png"), place, collected.taken)
+    name = _name(wanted, row.number, SUFFIX_OF.get(header.kind, ".png"), place, collected.taken)
     target.replace(out / place / name)
     collected.written += len(row.data)
     collected.taken.add(f"{place}/{name}".casefold())

@@ -22,9 +22,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pipeline.downloads import require_room, urls
+from pipeline import urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import MissingDependency, UsageError, how_to_install
+from pipeline.machine import require_room
 from pipeline.sources._credentials import from_dotenv
 from pipeline.stage import Context
 from pipeline.wording import one_line

@@ -118,7 +118,7 @@ def _kind(path: Path, shown: str) -> str:
     foreign = next((f" It is a {name} archive." for beginning, name in _FOREIGN.items() if start.startswith(beginning)), "")
     foreign = foreign or (" It looks like a web page." if start.lstrip().startswith(b"<") else "")
     raise DataError(
-        f"collect.source: {shown} is neither a folder nor an archive of a known kind ({KINDS}).{foreign}",
+        f"{shown} is neither a folder nor an archive of a known kind ({KINDS}).{foreign}",
         "Unpack archives of other kinds, and give the folder.",
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline import urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import DataError, NetworkError, PipelineError
 from pipeline.sources import _roboflow_api as api
@@ -105,7 +106,7 @@ def _explain(refused: Refused, query: Query) -> PipelineError | None:
 
 
 def _asked_wait(retry_after: str) -> str:
-    if retry_after.isdigit():
+    if retry_after.isdecimal():
         return f"it asks to wait {int(retry_after)} s"
     return f"it asks to wait until {one_line(retry_after)}" if retry_after else "it does not say for how long"
 
@@ -158,7 +159,7 @@ def download(service: Service, answer: JSON, target: Path, context: Context) -> 
     """
     link = _mapping(answer, "export").get("link")
     allowed = ("https://",) if service.base.startswith("https://") else ("https://", "http://")
-    if not isinstance(link, str) or not link.startswith(allowed):
+    if not isinstance(link, str) or not link.startswith(allowed) or urls.problem(link):
         raise NetworkError(
             f"{api.host_of(service.base)} tells no link to the export.", "Run again; if that does not help, ask Roboflow."
         )

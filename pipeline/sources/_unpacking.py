@@ -8,23 +8,23 @@ gzip, bzip2 and xz have one of the whole. Files appear whole, and those that a k
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline import files
-from pipeline.downloads import require_room
 from pipeline.errors import DataError
 from pipeline.fingerprint import copy_hashed
 from pipeline.ledger import Ledger
+from pipeline.machine import NoRoom, require_room
 from pipeline.paths import is_plain, is_safe_relative
-from pipeline.sources import Origin, is_wanted
+from pipeline.sources import OPENED, Origin, is_wanted
 from pipeline.sources._packed import MAX_RATIO, Member, bomb, members, telling_damage
 from pipeline.stage import Context
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 500 * 2**30
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 _STATE = f".state{files.TEMPORARY_SUFFIX}"
 
 
@@ -65,6 +65,8 @@ def unpack(
     place: Callable[[str], str] = str,
     nested: bool = False,
     keep_going: bool = False,
+    name: str = "",
+    shown: str = "",
 ) -> list[Origin]:
     """Bring the images and labels of an archive to `out`; the origins of all, sorted by path.
 
@@ -74,15 +76,30 @@ def unpack(
         place: where a file of a (clean, relative) path goes; "" for one that is not asked for.
         nested: open archives in the archive too, in a folder of their name; those within these stay closed.
         keep_going: links and devices go to the ledger; else they stop the run.
+        name: what the origins begin with; the file's name unless told.
+        shown: what messages call the archive; its path unless told.
 
     Raises:
         DataError: of another kind, damaged, cut short, encrypted, a bomb, or with members that no honest packer writes.
     """
-    budget = _Budget(path.stat().st_size)
-    return sorted(
-        _unpack(path, path.name, "", _Unpacker(out, context, ledger, place, nested, keep_going, budget)),
-        key=lambda origin: origin.path,
-    )
+    to = _Unpacker(out, context, ledger, place, nested, keep_going, _Budget(path.stat().st_size))
+    origins = _unpack(path, name or path.name, shown or str(path.resolve()), "", to)
+    return sorted(origins, key=lambda origin: origin.path)
+
+
+@contextmanager
+def blaming(what: str, forgotten: Path, hint: str = "") -> Iterator[None]:
+    """Say whose archive cannot be used, and remove the file `forgotten`, so that the next run fetches it anew.
+
+    A full disk is not the archive's fault.
+    """
+    try:
+        yield
+    except NoRoom:
+        raise
+    except DataError as error:
+        forgotten.unlink(missing_ok=True)
+        raise DataError(f"{what}{error.message}", hint or error.hint, error.problems) from error
 
 
 def begin(out: Path, state: str) -> None:
@@ -104,13 +121,12 @@ def begun(out: Path) -> str:
         return ""
 
 
-def _unpack(path: Path, name: str, prefix: str, to: _Unpacker) -> list[Origin]:
+def _unpack(path: Path, name: str, shown: str, prefix: str, to: _Unpacker) -> list[Origin]:
     """`unpack` for one archive: the outermost, or one in it (`prefix` is then the folder that it becomes)."""
-    shown = str(path.resolve()) if not prefix else name
     plan = _plan(path, shown, prefix, to)
     if not any((to.out / target).exists() for target in plan.values()):  # else a run that was killed found room for it
         to.out.mkdir(parents=True, exist_ok=True)
-        require_room(to.out, to.budget.size, f"{shown} unpacked")
+        require_room(to.out, to.budget.size, f"{name} unpacked")
     origins: list[Origin] = []
     inner: list[tuple[Path, str, str]] = []
     with to.context.progress("unpack", len(plan)) as advance:
@@ -134,7 +150,7 @@ def _unpack(path: Path, name: str, prefix: str, to: _Unpacker) -> list[Origin]:
                 inner.append((kept, f"{name}:{member.name}", _without_suffix(target) + "/"))
             advance()
     for kept, inner_name, folder in inner:
-        origins += _unpack(kept, inner_name, folder, to)
+        origins += _unpack(kept, inner_name, inner_name, folder, to)
         kept.unlink()
     return origins
 
@@ -208,9 +224,9 @@ def _is_junk(name: str) -> bool:
 
 
 def _is_archive(path: str) -> bool:
-    return path.lower().endswith(_ARCHIVES)
+    return path.lower().endswith(OPENED)
 
 
 def _without_suffix(path: str) -> str:
     """`a/b.tar.gz` → `a/b`."""
-    return path[: -len(max((suffix for suffix in _ARCHIVES if path.lower().endswith(suffix)), key=len))]
+    return path[: -len(max((suffix for suffix in OPENED if path.lower().endswith(suffix)), key=len))]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipeline.downloads import urls
+from pipeline import urls
 from pipeline.errors import DataError
 from pipeline.paths import is_image
 

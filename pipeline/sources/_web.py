@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import files
-from pipeline.downloads import Check, Download, Limits, Outcome, download, download_all, urls
+from pipeline import files, urls
+from pipeline.downloads import Check, Download, Limits, Outcome, download, download_all
 from pipeline.errors import NetworkError
 from pipeline.ledger import Ledger
 from pipeline.sources import ORIGINS, Origin

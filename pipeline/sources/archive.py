@@ -6,6 +6,7 @@ Archives are untrusted, see `_unpacking` for what is refused. A tar in Zstandard
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -14,7 +15,7 @@ from pipeline.errors import DataError
 from pipeline.fingerprint import FolderIndex
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
-from pipeline.sources import Fetched, local_path
+from pipeline.sources import Fetched, Origin, local_path
 from pipeline.sources._unpacking import unpack
 from pipeline.stage import Context, StageParams
 
@@ -33,13 +34,18 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     path = _archive(location, context)
     ledger = Ledger()
     origins = unpack(path, out, context, ledger, nested=options.nested)
+    require_opened(origins, ledger, str(path.resolve()))
+    return Fetched(origins, description=f"the archive '{path.name}'", ledger=ledger)
+
+
+def require_opened(origins: Sequence[Origin], ledger: Ledger, shown: str) -> None:
+    """Raise DataError when an archive holds nothing but archives, which are closed."""
     closed = [entry.path for entry in ledger.entries if entry.reason == "nested_archive"]
     if closed and not any(is_image(origin.path) for origin in origins):
         raise DataError(
-            f"{path.resolve()} holds no images but archives, such as '{closed[0]}'.",
+            f"{shown} holds no images but archives, such as '{closed[0]}'.",
             "collect.options.nested=true opens them.",
         )
-    return Fetched(origins, description=f"the archive '{path.name}'", ledger=ledger)
 
 
 def _archive(location: str, context: Context) -> Path:

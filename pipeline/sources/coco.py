@@ -11,17 +11,17 @@ their authors gave them on Flickr, half of which forbid commercial use: https://
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from pipeline import files
+from pipeline import files, urls
 from pipeline import fingerprint as fingerprints
-from pipeline.downloads import urls
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
-from pipeline.paths import is_image, is_plain, is_safe_relative
+from pipeline.paths import is_clean, is_image
 from pipeline.sources import Fetched, Origin, _coco_subset, _web, local_path
 from pipeline.sources._coco_subset import Image
 from pipeline.stage import Context, StageParams
@@ -133,7 +133,15 @@ def _downloaded(url: str, context: Context) -> Path:
     suffix = ".zip" if urls.without_query(url).lower().endswith(".zip") else ".json"
     if url == OFFICIAL:
         return _web.cached(url, suffix, context, OFFICIAL_BYTES, OFFICIAL_SHA256)
-    return _web.cached(url, suffix, context)
+    return _web.cached(url, suffix, context, check=_require_annotations)
+
+
+def _require_annotations(path: Path) -> None:
+    """Raise DataError for what can be no annotations: servers send pages of HTML in place of what is gone."""
+    with path.open("rb") as stream:
+        is_json = stream.read(100).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    if not is_json and not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: neither JSON nor a zip archive")
 
 
 # ---- the images
@@ -147,9 +155,7 @@ def _wanted(images: Sequence[Image], ledger: Ledger) -> tuple[list[Image], list[
         name = image.file_name
         url = image.coco_url or image.flickr_url
         reason = ""
-        if not (is_safe_relative(name) and is_plain(name) and is_image(name)) or any(
-            part in ("", ".") for part in name.split("/")
-        ):
+        if not (is_clean(name) and is_image(name)):
             reason = "unsafe_name"
         elif name.casefold() in taken:
             reason = "duplicate_name"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -26,7 +27,7 @@ from pipeline.paths import is_image, is_plain, is_safe_relative
 from pipeline.sources import Fetched, Origin, _github_api, _spdx
 from pipeline.sources._credentials import secret
 from pipeline.sources._packed import members, telling_damage
-from pipeline.sources._unpacking import begin, begun, unpack
+from pipeline.sources._unpacking import begin, begun, blaming, unpack
 from pipeline.stage import Context, StageParams
 
 _WEB = "https://github.com"
@@ -72,13 +73,10 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     path = context.cache / "github" / f"{query.repository.replace('/', '-')}-{commit}.zip"
     _download(query, commit, token, path, context)
     ledger = Ledger()
-    try:
-        origins = unpack(path, out, context, ledger, place=lambda name: _place(name, query.folder), keep_going=True)
+    place = partial(_place, folder=query.folder)
+    with blaming(f"The repository {query}: ", path):
+        origins = unpack(path, out, context, ledger, place=place, keep_going=True, shown="its archive")
         license_name = _license(path, query.folder)
-    except DataError as error:
-        path.unlink()
-        told = error.message.replace(str(path.resolve()), "its archive")
-        raise DataError(f"The repository {query}: {told}", error.hint, error.problems) from error
     if not origins:
         raise DataError(
             f"collect.source: the repository {query.repository} has no files in '{query.folder or '/'}' at {query.ref}.",

@@ -30,8 +30,8 @@ from pipeline import files
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
-from pipeline.paths import is_image, is_plain, is_safe_relative
-from pipeline.sources import Fetched, Origin, _huggingface_table, is_wanted
+from pipeline.paths import is_clean, is_image
+from pipeline.sources import ARCHIVES, Fetched, Origin, _huggingface_table, is_wanted
 from pipeline.sources._huggingface_card import Card, read_card
 from pipeline.sources._huggingface_files import download
 from pipeline.sources._huggingface_hub import Commit, Entry, Hub, connect, find_commit
@@ -45,7 +45,6 @@ MAIN = "main"
 
 _LOCATION = re.compile(r"(?P<repo>[\w.-]{1,96}(?:/[\w.-]{1,96})?)(?:@(?P<revision>[\w./-]{1,200}))?", re.ASCII)
 _HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # `.gitattributes`, but neither `.` nor `..`
-_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 
 
 class Options(_huggingface_table.TableOptions):
@@ -177,9 +176,9 @@ def _wanted(commit: Commit, patterns: list[str], ledger: Ledger) -> list[Entry]:
     wanted: dict[str, Entry] = {}
     for entry in chosen:
         path = entry.path
-        if not (is_safe_relative(path) and is_plain(path)) or any(part in ("", ".") for part in path.split("/")):
+        if not is_clean(path):
             ledger.add("file", "dropped", "unsafe_name", path=ascii(path)[1:-1])
-        elif PurePosixPath(path).suffix.lower() in _ARCHIVES:
+        elif PurePosixPath(path).suffix.lower() in ARCHIVES:
             ledger.add("file", "dropped", "archive_not_opened", path=path)
         elif not is_wanted(path):
             ledger.add("file", "dropped", "not_an_image_nor_labels", path=path)
@@ -193,7 +192,7 @@ def _wanted(commit: Commit, patterns: list[str], ledger: Ledger) -> list[Entry]:
 
 
 def _no_images(hub: Hub, commit: Commit, options: Options) -> DataError:
-    archives = [entry.path for entry in commit.entries if PurePosixPath(entry.path).suffix.lower() in _ARCHIVES]
+    archives = [entry.path for entry in commit.entries if PurePosixPath(entry.path).suffix.lower() in ARCHIVES]
     if archives:
         hint = (
             f"An archive is collected by its address: collect.source={hub.page(commit.repo)}/resolve/{commit.sha}/{archives[0]}"

@@ -24,7 +24,7 @@ from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError,
 from pipeline.ledger import Ledger
 from pipeline.sources import Fetched
 from pipeline.sources._kaggle_hub import KEY, TOKEN, USER, About, Hub, asked_wait_s, connect
-from pipeline.sources._unpacking import begin, begun, unpack
+from pipeline.sources._unpacking import begin, begun, blaming, unpack
 from pipeline.stage import Context, StageParams
 
 _WEB = "https://www.kaggle.com"
@@ -81,16 +81,12 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
             hub.download(str(query) if query.owner else query.name, archive)
     begin(out, str(query.version))
     ledger = Ledger()
-    try:
-        origins = unpack(archive, out, context, ledger)
-    except DataError as error:
-        archive.unlink()  # the next run asks again
-        told = error.message.removeprefix("collect.source: ").replace(str(archive.resolve()), "what it sent")
-        raise DataError(f"Kaggle's {query} cannot be used: {told}", error.hint, error.problems) from error
+    with blaming(f"Kaggle's {query} cannot be used: ", archive):
+        origins = unpack(archive, out, context, ledger, name=f"kaggle:{query}", shown="what it sent")
     shutil.rmtree(folder)
     kind = f"version {query.version} of the Kaggle data set" if query.owner else "the data of the Kaggle competition"
     return Fetched(
-        [replace(origin, origin=f"kaggle:{query}:{origin.origin.partition(':')[2]}") for origin in origins],
+        origins,
         license=about.license,
         homepage=query.page,
         description=f"{kind} '{about.title or query.name}'",

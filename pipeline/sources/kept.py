@@ -55,14 +55,12 @@ def take(folder: Path, sources: Sequence[JSON], record: JSON, out: Path, context
         for origin in origins:
             files.link(folder / "files" / inside / origin.path, out / origin.path)
             advance()
-    ledger = Ledger()
-    ledger.entries = list(_entries(folder, sources, record, inside))
     return Fetched(
         origins,
         license=record["stated_license"],
         homepage=record["homepage"],
         description=record["description"],
-        ledger=ledger,
+        ledger=Ledger(_entries(folder, sources, record, inside)),
         kind=record["source"],
         query=record["query"],
     )
@@ -77,7 +75,7 @@ def _find(location: str, context: Context) -> tuple[Version, JSON]:
             "`python -m pipeline show collect` tells the digest of each source.",
         )
     store = Store(context.cache.parent, {"collect": "datasets"})
-    for version in reversed(store.versions("collect")):
+    for version in store.newest_first("collect"):
         for record in version.manifest["summary"].get("sources", ()):
             if record["name"] == name and record["digest"].startswith(digest):
                 return version, record

@@ -24,11 +24,13 @@ from pydantic import Field
 
 from pipeline import files
 from pipeline import fingerprint as fingerprints
-from pipeline.errors import DataError, ParamsError
+from pipeline.errors import ParamsError
+from pipeline.ledger import Ledger
 from pipeline.paths import is_image
-from pipeline.sources import Fetched, Origin, archive
+from pipeline.sources import Fetched, Origin
 from pipeline.sources._roboflow_api import Query, Service, connect, host_of, without_key
 from pipeline.sources._roboflow_export import download, prepare
+from pipeline.sources._unpacking import blaming, unpack
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.wording import one_line
 
@@ -66,18 +68,16 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
                 download(service, answer, temporary, context)
             record = {**_describe(service, query, answer), "hash": fingerprints.of_file(target)}
         files.write_text(_sidecar(target), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    try:
-        unpacked = archive.fetch(str(target.absolute()), archive.Options(), seed, out, context)
-    except DataError as error:
-        _sidecar(target).unlink(missing_ok=True)
-        hint = "Run again: it is downloaded anew. If that does not help, try another collect.options.format."
-        raise DataError(f"Roboflow's export of {query} cannot be used: {error.message}", hint, error.problems) from error
+    ledger = Ledger()
+    hint = "Run again: it is downloaded anew. If that does not help, try another collect.options.format."
+    with blaming(f"Roboflow's export of {query} cannot be used: ", _sidecar(target), hint):
+        unpacked = unpack(target, out, context, ledger)
     return Fetched(
-        _origins(unpacked.files, f"roboflow:{query}/{query.format}"),
+        _origins(unpacked, f"roboflow:{query}/{query.format}"),
         license=record["license"] or _license(out),
         homepage=record["homepage"],
         description=record["description"],
-        ledger=unpacked.ledger,
+        ledger=ledger,
     )
 
 

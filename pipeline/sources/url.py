@@ -17,16 +17,17 @@ from pathlib import Path
 from pydantic import Field
 
 from pipeline import fingerprint as fingerprints
-from pipeline.downloads import Download, Limits, download, urls
+from pipeline import urls
+from pipeline.downloads import Download, Limits, download
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
-from pipeline.paths import is_image
+from pipeline.paths import SUFFIX_OF, is_image
 from pipeline.sources import Fetched, Origin, _url_list, _web, archive, local_path
+from pipeline.sources._unpacking import blaming, unpack
 from pipeline.sources._url_list import Entry
 from pipeline.stage import Context, StageParams
 
 VERSION = 1
-_SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "GIF": ".gif", "PPM": ".ppm"}
 
 
 class Options(StageParams):
@@ -96,7 +97,7 @@ def _list_file(location: str, context: Context) -> Path:
 def _fetch_list(entries: Sequence[Entry], path: Path, options: Options, out: Path, context: Context) -> Fetched:
     ledger = Ledger()
     wanted = _without_repeats(entries, path, ledger)
-    names = _url_list.unique_names(wanted, options.keep_folders, options.suffix, _SUFFIX_OF.values())
+    names = _url_list.unique_names(wanted, options.keep_folders, options.suffix, SUFFIX_OF.values())
     images = [
         _web.WebImage(entry.url, _with_suffix(name, out), path.name, entry.line, entry.size, entry.sha256)
         for entry, name in zip(wanted, names, strict=True)
@@ -125,7 +126,7 @@ def _with_suffix(name: str, out: Path) -> str:
     """The name, or the one that a killed run gave the file after it had looked into it."""
     if is_image(name):
         return name
-    return next((name + suffix for suffix in _SUFFIX_OF.values() if (out / (name + suffix)).exists()), name)
+    return next((name + suffix for suffix in SUFFIX_OF.values() if (out / (name + suffix)).exists()), name)
 
 
 def _with_found_suffix(origin: Origin, out: Path) -> Origin:
@@ -134,7 +135,7 @@ def _with_found_suffix(origin: Origin, out: Path) -> Origin:
     from pipeline import images
 
     old = out / origin.path
-    found = origin.path + _SUFFIX_OF.get(images.read_header(old).kind, ".png")
+    found = origin.path + SUFFIX_OF.get(images.read_header(old).kind, ".png")
     old.replace(out / found)
     return replace(origin, path=found)
 
@@ -151,12 +152,9 @@ def _fetch_single(entry: Entry, options: Options, seed: int, out: Path, context:
     asked = Limits(per_host=options.per_host, requests_per_second=options.requests_per_second)
     download(Download(entry.url, path, entry.size, entry.sha256), context.progress, limits=asked)
     shown = urls.shown(entry.url)
-    try:
-        fetched = archive.fetch(str(path), archive.Options(nested=options.nested), seed, out, context)
-    except DataError as error:
-        path.unlink()  # the next run asks again
-        told = error.message.replace(str(path.resolve()), path.name).replace(str(path), path.name)
-        raise DataError(f"{shown}: {told}", error.hint, error.problems) from error
+    ledger = Ledger()
+    with blaming(f"{shown}: ", path):
+        origins = unpack(path, out, context, ledger, nested=options.nested, name=shown, shown=path.name)
+    archive.require_opened(origins, ledger, f"{shown}: {path.name}")
     path.unlink()
-    origins = [replace(origin, origin=f"{shown}:{origin.origin.partition(':')[2]}") for origin in fetched.files]
-    return replace(fetched, files=origins, homepage=shown)
+    return Fetched(origins, homepage=shown, description=f"the archive '{path.name}'", ledger=ledger)

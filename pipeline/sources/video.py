@@ -117,7 +117,7 @@ def _find(location: str, context: Context) -> _Found:
 
 
 def _is_label(name: str) -> bool:
-    return is_wanted(name) and not is_image(name) and not is_video(name)
+    return is_wanted(name) and not is_image(name)
 
 
 def _frame_folders(found: _Found) -> dict[str, str]:

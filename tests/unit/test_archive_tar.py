@@ -13,8 +13,10 @@ import pytest
 from blake3 import blake3
 
 from pipeline.errors import DataError
+from pipeline.ledger import Ledger
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import _packed
+from pipeline.sources._unpacking import blaming, unpack
 from pipeline.stage import Context
 from pipeline.stages import collect
 from pipeline.stages.collect import Params
@@ -196,3 +198,19 @@ def test_what_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, context: Con
     with pytest.raises(DataError, match=r"has 0\.0 GB left, and .*a\.tar unpacked takes 0\.0 GB"):
         run("a.tar", tmp_path / "out", context)
     assert collected(tmp_path / "out") == set()
+
+
+def test_an_archive_from_elsewhere_is_forgotten_when_it_is_bad_and_kept_when_the_disk_is_full(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of(member("a.jpg", noise(300_000))))
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=200_000))
+        with pytest.raises(DataError, match=r"GB left, and a\.tar unpacked takes"), blaming("What they sent: ", path):
+            unpack(path, tmp_path / "full", context, Ledger())
+    assert path.exists()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"^What they sent: it: the archive is damaged"), blaming("What they sent: ", path):
+        unpack(path, tmp_path / "cut", context, Ledger(), shown="it")
+    assert not path.exists()

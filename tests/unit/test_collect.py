@@ -68,6 +68,21 @@ def test_a_change_in_the_folder_changes_the_fingerprint(photos: Path, context: C
     assert collect.external(params, context) != first
 
 
+def test_a_file_of_times_that_the_user_has_is_content_like_any_other(photos: Path, context: Context) -> None:
+    (photos / "times.jsonl").write_text("1")
+    first = collect.external(Params(source="photos"), context)
+    (photos / "times.jsonl").write_text("22")
+    assert collect.external(Params(source="photos"), context) != first
+
+
+def test_videos_and_archives_of_any_kind_stand_in_the_ledger(photos: Path, tmp_path: Path, context: Context) -> None:
+    for name in ("drive.mts", "old.txz", "old.tbz2"):
+        (photos / name).write_text("x")
+    run("photos", tmp_path / "out", context)
+    dropped = {entry.path for entry in read_ledger(tmp_path / "out")}
+    assert dropped == {"drive.mts", "notes.docx", "old.tbz2", "old.txz"}
+
+
 def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
     with pytest.raises(DataError, match=r"there is no folder or archive .*smaple\.\nDid you mean 'sample'"):
         collecting.resolve("smaple", context)
@@ -107,6 +122,8 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
                 ("kaggle", "https://www.kaggle.com/datasets/mari/reef"),
                 ("huggingface", "https://huggingface.co/datasets/mari/reef"),
                 ("url", "https://huggingface.co/datasets/mari/reef/resolve/main/data.zip"),
+                ("huggingface", "https://hf.co/datasets/mari/reef"),
+                ("kaggle", "http://www.kaggle.com/datasets/mari/reef"),
                 ("github", "https://github.com/mari/reef"),
                 ("github", "https://github.com/mari/reef/tree/main/images"),
                 ("url", "https://github.com/mari/reef/releases/download/v1/data.zip"),

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import cli, collecting, fingerprint
+from pipeline import cli, collecting
 from pipeline.collecting import Source
 from pipeline.errors import DataError, ParamsError
 from pipeline.stage import Context
 from pipeline.stages import collect
+from pipeline.version import content_digest
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_what_was_appended_is_up_to_date_when_params_say_it(project: Path, capsy
 
 
 def test_the_same_files_at_another_time_are_the_same_content_and_times_are_verified(project: Path) -> None:
-    digests = {fingerprint.tree_digest({"files/a.jpg": "1", "times.jsonl": times}) for times in ("2", "3")}
+    digests = {content_digest({"files/a.jpg": "1", "times.jsonl": times}) for times in ("2", "3")}
     assert len(digests) == 1
     assert yp("../cats") == 0
     assert cli.main(["verify", "collect@v1", "--quiet"]) == 0
@@ -299,3 +300,17 @@ def test_a_source_that_fails_is_named(tmp_path: Path) -> None:
     parts = collecting.arrange(wishes, Context(base=tmp_path, cache=tmp_path / ".cache"), several=True)
     with pytest.raises(DataError, match=r"^old: collect\.source: there is no archive"):
         collecting.bring(parts[1], 0, tmp_path / "out", Context(base=tmp_path, cache=tmp_path / ".cache"))
+
+
+def test_words_of_any_script_and_values_that_look_like_settings(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.parent / "cats").rename(project.parent / "🐱 Fotos")
+    assert yp("../🐱 Fotos") == 0
+    assert summary(project, 1)["sources"][0]["query"] == "../🐱 Fotos"
+    assert yp("~nobody-of-this-name/photos") == 3
+    assert "there is no folder or archive" in capsys.readouterr().err
+    options: list[dict[str, Any]] = []
+    monkeypatch.setattr("pipeline.collect_command._section", lambda *given: options.append(given[2]) or {"source": "../🐱 Fotos"})
+    assert yp("huggingface:mari/reef", "--allow-patterns", "split=train/*,x=1", "seed=3") == 0
+    assert options == [{"allow_patterns": ["split=train/*", "x=1"]}]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.downloads import Download, Limits, connections, download, download_all, urls
+from pipeline import urls
+from pipeline.downloads import Download, Limits, connections, download, download_all
 from pipeline.errors import DataError, NetworkError
 from pipeline.stage import Context
 from tests import serving

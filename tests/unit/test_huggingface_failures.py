@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import DataError
+from pipeline.machine import NoRoom
 from pipeline.sources import _huggingface_files, _huggingface_hub
 from pipeline.stage import Context
 from tests.huggingface_service import (
@@ -199,7 +200,7 @@ def test_a_disk_that_is_too_small(hub: Hub, context: Context, monkeypatch: Any) 
         return type("Usage", (), {"free": 100})
 
     monkeypatch.setattr("shutil.disk_usage", full)
-    assert "what is to be fetched takes" in refused(context, DataError).message
+    assert "what is to be fetched takes" in refused(context, NoRoom).message
 
 
 def test_a_bug_is_no_network_error(hub: Hub, context: Context, monkeypatch: Any) -> None:
