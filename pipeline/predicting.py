@@ -58,7 +58,7 @@ def recommended_confidence(store: Store, model: Path) -> float | None:
     if version is None:
         return None
     number = version.number if version.stage == "train" else version.manifest["recipe"]["inputs"]["train"]["version"]
-    for evaluated in reversed(store.versions("evaluate")):
+    for evaluated in store.newest_first("evaluate"):
         if evaluated.manifest["recipe"]["inputs"]["train"]["version"] == number:
             return float(evaluated.manifest["summary"]["confidence"])
     return None

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pipeline import fingerprint, machine, plugins, reasons
 from pipeline.errors import PipelineError, UsageError, did_you_mean
 from pipeline.params import Params
-from pipeline.stage import Advance, Context, Stage
+from pipeline.stage import SAME_WORK, Advance, Context, Stage
 from pipeline.store import Store, Version
 
 JSON = dict[str, Any]
@@ -343,9 +343,7 @@ class Runner:
         self._lineages[version] = found
         return found
 
-    def _like(
-        self, recipe: JSON, versions: Sequence[Version], parts: Sequence[str] = ("stage_version", "params", "libraries")
-    ) -> Version | None:
+    def _like(self, recipe: JSON, versions: Sequence[Version], parts: Sequence[str] = SAME_WORK) -> Version | None:
         """The newest of `versions` made by the same code, params and libraries, from whatever inputs."""
         for version in reversed(versions):
             old = version.manifest["recipe"]

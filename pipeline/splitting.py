@@ -180,7 +180,7 @@ def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: 
         ledger: gets an entry for every image of a given split that leaks, and for every image that changes its side.
     """
     images = dataset.images
-    given = images["split"].to_numpy() if rules.given == "keep" else np.full(len(images), "")
+    given = said = images["split"].to_numpy() if rules.given == "keep" else np.full(len(images), "")
     fractions = {side: getattr(rules.fractions, side) for side in SPLITS}
     if "val" not in given and (given != "").all():
         given, fractions = _free_for_val(groups, given, fractions)
@@ -191,9 +191,8 @@ def divide(dataset: Dataset, groups: NDArray[np.int64], rules: Rules, previous: 
     sides = assign(dataset, groups, fixed, fractions, rules.seed, by_labels.keys())
     moved = {name for name, side in fixed.items() if sides[name] != side}
     result = [given[row] or sides[group] for row, group in enumerate(groups.tolist())]
-    for row in np.flatnonzero((images["split"] == "train").to_numpy() & (np.array(result) == "val") & (given == "")):
-        if rules.given == "keep":
-            ledger.add("image", "converted", "val_from_train", path=images["path"].iloc[row], detail="the given split has no val")
+    for row in np.flatnonzero((said != given) & (np.array(result) == "val")):
+        ledger.add("image", "converted", "val_from_train", path=images["path"].iloc[row], detail="the given split has no val")
     _account(dataset, groups, result, carried.tolist(), moved, ledger)
     return result
 

@@ -77,6 +77,10 @@ def counted(summary: JSON) -> str:
     return ", ".join(plural(summary[key], *words) for key, words in kinds.items() if isinstance(summary.get(key), int))
 
 
+SAME_WORK = ("stage_version", "params", "libraries")
+"""The parts of a recipe that decide what is done with an input."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """The record by which the runner knows a stage. A module `stages/<name>.py` defines one as `STAGE`.
@@ -105,5 +109,5 @@ class Stage:
     external: Callable[[Any, Context], dict[str, str]] | None = None
     preflight: Callable[[Any, Context], None] | None = None
     headline: Callable[[JSON], str] = counted
-    takes_over: tuple[str, ...] = ("stage_version", "params", "libraries")
+    takes_over: tuple[str, ...] = SAME_WORK
     reads_manifests: bool = False

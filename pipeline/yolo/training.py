@@ -89,7 +89,7 @@ def train(job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> float:
     with logs.logged(job.log, job.aliases), _offline_amp_check(), cpu.kept_memory():
         try:
             trainer = _trainer(job, resume)
-            _watch(trainer, job, on_batch, warn)
+            _watch(trainer, job, before_s, on_batch, warn)
             trainer.train()
         except PipelineError:
             raise
@@ -195,15 +195,14 @@ def _class(job: Job) -> Any:
     return Training
 
 
-def _watch(trainer: Any, job: Job, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
+def _watch(trainer: Any, job: Job, before_s: float, on_batch: OnBatch, warn: Callable[[str], None]) -> None:
     def before(trainer: Any) -> None:
         _require_same_data(trainer, job.splits)
         if job.arguments["cache"] and not trainer.train_loader.dataset.cache:
             warn(f"train.cache {job.arguments['cache']}: the images do not fit; they are decoded again in every epoch.")
 
     def start(trainer: Any) -> None:
-        rows = _rows(trainer.csv)
-        trainer.train_time_start = time.time() - (float(rows[-1].split(",")[1]) if trainer.resume and len(rows) > 1 else 0.0)
+        trainer.train_time_start = time.time() - before_s
 
     def epoch_start(trainer: Any) -> None:
         trainer._oom_retries = 3  # it takes its three silent halvings of the batch size for used up
@@ -218,10 +217,6 @@ def _watch(trainer: Any, job: Job, on_batch: OnBatch, warn: Callable[[str], None
     trainer.add_callback("on_train_start", start)
     trainer.add_callback("on_train_epoch_start", epoch_start)
     trainer.add_callback("on_train_batch_end", batch_end)
-
-
-def _rows(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def _require_finite(trainer: Any) -> None:
