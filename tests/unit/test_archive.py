@@ -19,11 +19,6 @@ from pipeline.stages.collect import Params
 from tests.packing import compressed, member, tar_of, zip_of
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
-
-
 def run(source: str, out: Path, context: Context, **options: object) -> dict[str, object]:
     return collect.run({}, Params.model_validate({"source": source, "options": options}), out, context)
 

@@ -27,11 +27,6 @@ def noise(count: int) -> bytes:
     return random.Random(0).randbytes(count)
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
-
-
 def run(source: str, out: Path, context: Context, **options: object) -> dict[str, object]:
     return collect.run({}, Params.model_validate({"source": source, "options": options}), out, context)
 

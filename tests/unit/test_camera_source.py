@@ -23,11 +23,6 @@ from pipeline.stages import collect
 from tests.cameras import HEIGHT, WIDTH, keys, number_in, picture, shots
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
-
-
 def advance(n: int = 1, **info: object) -> None:
     pass
 

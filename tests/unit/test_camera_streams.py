@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,19 +25,13 @@ BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name.startswith("CAMERA_"):
+        if name.startswith("CAMERA_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(_camera_device, "PAUSE_S", 0.05)
-    with serving.serving() as running:
-        running.odd["/video"] = [mjpeg()]
-        yield running
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
+    server.odd["/video"] = [mjpeg()]
+    return server
 
 
 def options(**given: object) -> Options:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +19,6 @@ from pipeline.stages import collect
 from pipeline.stages.collect import Params
 from tests import serving
 from tests.serving import Server
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    with serving.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
 
 
 def instances(server: Server, count: int = 12) -> dict[str, Any]:

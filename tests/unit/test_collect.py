@@ -19,12 +19,6 @@ from pipeline.stages.collect import Params
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Context:
-    (tmp_path / "workspace").mkdir()
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
-
-
-@pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     for name in ("a.JPG", "sub dir/ä.png", "sub dir/ä.txt", "b/a.JPG", "notes.docx", ".hidden/x.jpg"):

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,6 @@ from tests.serving import Server
 QUICK = Limits(backoff_s=0.01, read_s=2.0)
 PROGRESS = Context().progress
 BIG = bytes(range(256)) * (3 << 12)  # 3 MiB
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    with serving.serving() as running:
-        yield running
 
 
 def get(server: Server, path: str, out: Path, limits: Limits = QUICK, **known: object) -> tuple[str, str]:

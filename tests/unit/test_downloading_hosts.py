@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -21,15 +20,6 @@ from tests.serving import Server
 
 QUICK = Limits(backoff_s=0.01, read_s=2.0)
 PROGRESS = Context().progress
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    with serving.serving() as running:
-        yield running
 
 
 def test_credentials_go_to_their_host_alone_and_are_not_shown(server: Server, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import stat
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,19 +27,13 @@ TOKEN = "ghp_s3cr3t"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serving.serving() as server:
-        monkeypatch.setenv("GITHUB_API_URL", server.url)
-        monkeypatch.setenv("GITHUB_CODELOAD_URL", server.url + "/")
-        monkeypatch.delenv("GITHUB_TOKEN", raising=False)
-        monkeypatch.setattr(_github_api, "PAUSES_S", (0.01, 0.01))
-        server.pages = {f"{COMMIT}HEAD": SHA.encode(), f"{COMMIT}main": SHA.encode(), f"/mari/fish/zip/{SHA}": repository(SHA)}
-        yield server
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
+def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setenv("GITHUB_API_URL", server.url)
+    monkeypatch.setenv("GITHUB_CODELOAD_URL", server.url + "/")
+    monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+    monkeypatch.setattr(_github_api, "PAUSES_S", (0.01, 0.01))
+    server.pages = {f"{COMMIT}HEAD": SHA.encode(), f"{COMMIT}main": SHA.encode(), f"/mari/fish/zip/{SHA}": repository(SHA)}
+    return server
 
 
 def repository(sha: str, **more: bytes) -> bytes:

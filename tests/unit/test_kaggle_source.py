@@ -32,11 +32,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
-
-
 def run(query: str, out: Path, context: Context) -> dict[str, object]:
     return collect.run({}, Params(source=query), out, context)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,43 +40,34 @@ def row(image_id: str, code: str, occluded: int = 0, group: int = 0, depiction: 
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """Of each split 12 images: image i shows a dog, a cat or an animal twice by i % 3, and all of them a tail."""
-    for variable in list(os.environ):
-        if variable.lower().endswith("_proxy"):
-            monkeypatch.delenv(variable)
-    with serving.serving() as running:
-        monkeypatch.setattr(_openimages_tables, "METADATA", running.url)
-        monkeypatch.setattr(openimages, "IMAGES", f"{running.url}/images")
-        picture = io.BytesIO()
-        PillowImage.new("RGB", (100, 50)).save(picture, "JPEG")
-        for split in ("train", "validation", "test"):
-            ids = [name(split, number) for number in range(12)]
-            more, header = (",0.5" * 8, "".join(f",XClick{n}" for n in range(8))) if split == "train" else ("", "")
-            kinds = (DOG, CAT, ANIMAL)
-            boxes = [row(each, kinds[n % 3], more=more) for n, each in enumerate(ids) for _ in range(2)]
-            boxes += [row(each, TAIL, more=more) for each in ids]
-            titles = [
-                f'{each},{split},u,v,{CC_BY},w,"Ann, A.","two\nlines ""q""",1,m,t,{90.0 * (n % 2)}' for n, each in enumerate(ids)
-            ]
-            running.pages[f"/{_openimages_tables.BOXES[split]}"] = "\n".join([BOXES + header, *boxes, ""]).encode()
-            running.pages[f"/{_openimages_tables.IMAGES[split]}"] = "\r\n".join([LIST, *titles, ""]).encode()
-            running.pages |= {f"/images/{split}/{each}.jpg": picture.getvalue() for each in ids}
-        classes = ((TAIL, "Tail"), (CAT, "Cat"), (DOG, "Dog"), (ANIMAL, "Animal"), (UNICORN, "Unicorn"))
-        running.pages[f"/{_openimages_tables.CLASSES}"] = "\n".join(["LabelName,DisplayName", *map(",".join, classes)]).encode()
-        animal = {
-            "LabelName": ANIMAL,
-            "Subcategory": [{"LabelName": DOG}, {"LabelName": CAT, "Part": [{"LabelName": TAIL}]}],
-            "Part": [{"LabelName": TAIL}],
-        }
-        hierarchy = {"LabelName": "/m/0bl9f", "Subcategory": [animal, {"LabelName": UNICORN}]}
-        running.pages[f"/{_openimages_tables.HIERARCHY}"] = json.dumps(hierarchy).encode()
-        yield running
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
+    monkeypatch.setattr(_openimages_tables, "METADATA", server.url)
+    monkeypatch.setattr(openimages, "IMAGES", f"{server.url}/images")
+    picture = io.BytesIO()
+    PillowImage.new("RGB", (100, 50)).save(picture, "JPEG")
+    for split in ("train", "validation", "test"):
+        ids = [name(split, number) for number in range(12)]
+        more, header = (",0.5" * 8, "".join(f",XClick{n}" for n in range(8))) if split == "train" else ("", "")
+        kinds = (DOG, CAT, ANIMAL)
+        boxes = [row(each, kinds[n % 3], more=more) for n, each in enumerate(ids) for _ in range(2)]
+        boxes += [row(each, TAIL, more=more) for each in ids]
+        titles = [
+            f'{each},{split},u,v,{CC_BY},w,"Ann, A.","two\nlines ""q""",1,m,t,{90.0 * (n % 2)}' for n, each in enumerate(ids)
+        ]
+        server.pages[f"/{_openimages_tables.BOXES[split]}"] = "\n".join([BOXES + header, *boxes, ""]).encode()
+        server.pages[f"/{_openimages_tables.IMAGES[split]}"] = "\r\n".join([LIST, *titles, ""]).encode()
+        server.pages |= {f"/images/{split}/{each}.jpg": picture.getvalue() for each in ids}
+    classes = ((TAIL, "Tail"), (CAT, "Cat"), (DOG, "Dog"), (ANIMAL, "Animal"), (UNICORN, "Unicorn"))
+    server.pages[f"/{_openimages_tables.CLASSES}"] = "\n".join(["LabelName,DisplayName", *map(",".join, classes)]).encode()
+    animal = {
+        "LabelName": ANIMAL,
+        "Subcategory": [{"LabelName": DOG}, {"LabelName": CAT, "Part": [{"LabelName": TAIL}]}],
+        "Part": [{"LabelName": TAIL}],
+    }
+    hierarchy = {"LabelName": "/m/0bl9f", "Subcategory": [animal, {"LabelName": UNICORN}]}
+    server.pages[f"/{_openimages_tables.HIERARCHY}"] = json.dumps(hierarchy).encode()
+    return server
 
 
 def params(seed: int = 0, **options: object) -> Params:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,20 +29,6 @@ def picture(kind: str = "JPEG", shade: int = 90) -> bytes:
     stream = io.BytesIO()
     PillowImage.new("RGB", (24, 16), (shade, 20, 30)).save(stream, kind)
     return stream.getvalue()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    with serving.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache")
 
 
 def run(source: str, out: Path, context: Context, **options: object) -> dict[str, object]:

@@ -7,34 +7,13 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ParamsError
-from pipeline.sources import _video_choice, _video_decoder, _video_opencv
+from pipeline.sources import _video_choice
 from pipeline.sources._video_choice import Choice, Part
 from pipeline.stage import Context
 
 av = pytest.importorskip("av")
 
 from tests.videos import collected, entries, make_video, picture, run, scene  # noqa: E402
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    (tmp_path / "workspace").mkdir()
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache", workers=2)
-
-
-@pytest.fixture
-def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(params=["PyAV", "OpenCV"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "OpenCV":
-        monkeypatch.setattr(_video_decoder, "decoder", lambda: _video_opencv)
-    return str(request.param)
-
 
 # Which frames
 

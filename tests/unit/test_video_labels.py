@@ -16,20 +16,6 @@ av = pytest.importorskip("av")
 
 from tests.videos import HEIGHT, WIDTH, collected, entries, make_video, origins, picture, run  # noqa: E402
 
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    (tmp_path / "workspace").mkdir()
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache", workers=2)
-
-
-@pytest.fixture
-def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    return folder
-
-
 # What comes along
 
 

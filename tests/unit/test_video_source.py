@@ -18,27 +18,6 @@ av = pytest.importorskip("av")
 
 from tests.videos import collected, content, entries, make_video, number_in, origins, picture, run, scene, turn  # noqa: E402
 
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    (tmp_path / "workspace").mkdir()
-    return Context(base=tmp_path, cache=tmp_path / "workspace" / ".cache", workers=2)
-
-
-@pytest.fixture
-def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(params=["PyAV", "OpenCV"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "OpenCV":
-        monkeypatch.setattr(_video_decoder, "decoder", lambda: _video_opencv)
-    return str(request.param)
-
-
 # What is in the frames, and when
 
 
