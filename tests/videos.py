@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable
 from fractions import Fraction
@@ -15,7 +14,8 @@ import numpy as np
 from pipeline.ledger import Entry
 from pipeline.ledger import read as read_ledger
 from pipeline.stage import Context
-from pipeline.stages import collect
+from tests import collecting
+from tests.collecting import collected
 
 WIDTH, HEIGHT = 160, 96
 
@@ -64,15 +64,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
 
 
 def run(out: Path, context: Context, source: str = "video:clips", **options: object) -> dict[str, Any]:
-    return collect.run({}, collect.Params(source=source, options=dict(options)), out, context)
-
-
-def collected(out: Path) -> list[str]:
-    return sorted(path.relative_to(out / "files").as_posix() for path in (out / "files").rglob("*") if path.is_file())
-
-
-def origins(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "origins.jsonl").read_text(encoding="utf-8").splitlines()]
+    return collecting.run(source, out, context, **options)
 
 
 def entries(out: Path, reason: str) -> list[Entry]:

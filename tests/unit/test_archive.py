@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import stat
 import zipfile
 from pathlib import Path
@@ -11,34 +10,14 @@ from blake3 import blake3
 
 from pipeline import files
 from pipeline.errors import DataError
-from pipeline.ledger import read as read_ledger
 from pipeline.sources import _packed, _unpacking
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
+from tests.collecting import collected, origins, reasons, run
 from tests.packing import compressed, member, tar_of, zip_of
 
 
-def run(source: str, out: Path, context: Context, **options: object) -> dict[str, object]:
-    return collect.run({}, Params.model_validate({"source": source, "options": options}), out, context)
-
-
-def collected(out: Path) -> set[str]:
-    return {path.relative_to(out / "files").as_posix() for path in (out / "files").rglob("*") if path.is_file()}
-
-
-def origins(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "origins.jsonl").read_text(encoding="utf-8").split("\n") if line]
-
-
-def reasons(out: Path) -> set[tuple[str, str]]:
-    return {(entry.path, entry.reason) for entry in read_ledger(out)}
-
-
 def pack(path: Path, entries: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, data in entries.items():
-            packed.writestr(name, data)
+    path.write_bytes(zip_of(entries))
     return path
 
 
@@ -48,7 +27,7 @@ def test_a_zip_is_unpacked_with_its_folders(tmp_path: Path, context: Context) ->
         {"train/a.jpg": b"1", "train/a.txt": b"2", "__MACOSX/._a.jpg": b"3", "doc.pdf": b"4", "w\\b.jpg": b"5"},
     )
     summary = run("d.zip", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"train/a.jpg", "train/a.txt", "w/b.jpg"}
+    assert collected(tmp_path / "out") == ["train/a.jpg", "train/a.txt", "w/b.jpg"]
     assert summary["images"] == 2
 
 
@@ -123,7 +102,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_archive(
 def test_folders_packed_with_backslashes(tmp_path: Path, context: Context) -> None:
     pack(tmp_path / "d.zip", {"imgs\\": b"", "imgs\\a.jpg": b"1", "x//b.jpg": b"2", "x/./c.jpg": b"3"})
     run("d.zip", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"imgs/a.jpg", "x/b.jpg", "x/c.jpg"}
+    assert collected(tmp_path / "out") == ["imgs/a.jpg", "x/b.jpg", "x/c.jpg"]
     assert [row["path"] for row in origins(tmp_path / "out")] == ["imgs/a.jpg", "x/b.jpg", "x/c.jpg"]
 
 
@@ -154,7 +133,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, context: Context, kind: str, monke
     monkeypatch.setattr(_unpacking, "copy_hashed", third_time)
     with pytest.raises(KeyboardInterrupt):
         run("d", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"0.jpg", "1.jpg"}
+    assert collected(tmp_path / "out") == ["0.jpg", "1.jpg"]
     run("d", tmp_path / "out", context)
     assert len(calls) == 6
     assert {row["path"]: row["hash"] for row in origins(tmp_path / "out")} == {
@@ -180,10 +159,10 @@ def test_archives_in_an_archive_stay_closed_unless_asked_for(tmp_path: Path, con
     inner = compressed(tar_of(member("a.jpg"), member("deep.zip", zip_of({"x.jpg": b"1"}))), "tar.gz")
     pack(tmp_path / "d.zip", {"b.jpg": b"2", "sub/train.tar.gz": inner, "val.ZIP": zip_of({"a.jpg": b"3"})})
     run("d.zip", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"b.jpg"}
+    assert collected(tmp_path / "out") == ["b.jpg"]
     assert reasons(tmp_path / "out") == {("sub/train.tar.gz", "nested_archive"), ("val.ZIP", "nested_archive")}
     run("d.zip", tmp_path / "out2", context, nested=True)
-    assert collected(tmp_path / "out2") == {"b.jpg", "sub/train/a.jpg", "val/a.jpg"}
+    assert collected(tmp_path / "out2") == ["b.jpg", "sub/train/a.jpg", "val/a.jpg"]
     assert reasons(tmp_path / "out2") == {("sub/train/deep.zip", "not_an_image_nor_labels")}
     assert {row["path"]: row["origin"] for row in origins(tmp_path / "out2")} == {
         "b.jpg": "d.zip:b.jpg",

@@ -1,46 +1,26 @@
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import struct
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from blake3 import blake3
 
 from pipeline.errors import DataError
 from pipeline.ledger import Ledger
-from pipeline.ledger import read as read_ledger
 from pipeline.sources import _packed
 from pipeline.sources._unpacking import blaming, unpack
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
+from tests.collecting import collected, origins, reasons, run
 from tests.packing import TARS, compressed, member, tar_of
 
 
 def noise(count: int) -> bytes:
     return random.Random(0).randbytes(count)
-
-
-def run(source: str, out: Path, context: Context, **options: object) -> dict[str, object]:
-    return collect.run({}, Params.model_validate({"source": source, "options": options}), out, context)
-
-
-def collected(out: Path) -> set[str]:
-    return {path.relative_to(out / "files").as_posix() for path in (out / "files").rglob("*") if path.is_file()}
-
-
-def origins(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "origins.jsonl").read_text(encoding="utf-8").split("\n") if line]
-
-
-def reasons(out: Path) -> set[tuple[str, str]]:
-    return {(entry.path, entry.reason) for entry in read_ledger(out)}
 
 
 @pytest.mark.parametrize("kind", TARS)
@@ -59,7 +39,7 @@ def test_a_tar_of_any_kind_is_known_by_its_content(tmp_path: Path, context: Cont
     )
     (tmp_path / "data.bin").write_bytes(compressed(data, kind))
     summary = run("data.bin", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"train/a.jpg", "train/" + "ä" * 40 + ".txt", "empty.txt"}
+    assert collected(tmp_path / "out") == ["empty.txt", "train/a.jpg", "train/" + "ä" * 40 + ".txt"]
     assert summary["images"] == 1
     row = next(row for row in origins(tmp_path / "out") if row["path"] == "train/a.jpg")
     assert row["origin"] == "data.bin:./train/a.jpg"
@@ -192,7 +172,7 @@ def test_what_the_disk_has_no_room_for_is_not_begun(tmp_path: Path, context: Con
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=200_000))
     with pytest.raises(DataError, match=r"has 0\.0 GB left, and .*a\.tar unpacked takes 0\.0 GB"):
         run("a.tar", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == set()
+    assert collected(tmp_path / "out") == []
 
 
 def test_an_archive_from_elsewhere_is_forgotten_when_it_is_bad_and_kept_when_the_disk_is_full(

@@ -15,9 +15,8 @@ from pipeline import fingerprint
 from pipeline.errors import DataError, NetworkError, ParamsError
 from pipeline.ledger import read as read_ledger
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
-from tests import serving
+from tests import collecting, serving
+from tests.collecting import fingerprint_of
 from tests.serving import Server
 
 
@@ -62,7 +61,7 @@ def write(folder: Path, document: dict[str, Any]) -> None:
 
 def run(out: Path, context: Context, seed: int = 0, **options: object) -> dict[str, Any]:
     given = {"annotations": "instances.json", **options}
-    return collect.run({}, Params.model_validate({"source": "coco", "options": given, "seed": seed}), out, context)
+    return collecting.run("coco", out, context, seed, **given)
 
 
 def reduced(out: Path) -> dict[str, Any]:
@@ -168,8 +167,7 @@ def test_the_fingerprint_is_the_query_and_a_local_file(
     monkeypatch.setattr(fingerprint, "RACY_NS", 0)
 
     def printed(seed: int = 0, **options: object) -> str:
-        values = {"source": "coco", "options": options, "seed": seed}
-        return collect.external(Params.model_validate(values), context)["source files"]
+        return fingerprint_of("coco", context, seed, **options)
 
     assert printed() == printed() != printed(seed=1)
     assert len({printed(), printed(limit=5), printed(classes=["cat"]), printed(split="train2017")}) == 4
@@ -187,9 +185,9 @@ def test_mistakes_in_the_params(tmp_path: Path, context: Context) -> None:
         ("coco", {"annotations": "ftp://h/a.zip"}),
     ):
         with pytest.raises(ParamsError):
-            collect.external(Params.model_validate({"source": source, "options": options}), context)
+            fingerprint_of(source, context, **options)
     with pytest.raises(DataError, match="there is no file"):
-        collect.external(Params.model_validate({"source": "coco", "options": {"annotations": "none.json"}}), context)
+        fingerprint_of("coco", context, annotations="none.json")
 
 
 def test_annotate_reads_what_was_collected(server: Server, tmp_path: Path, context: Context) -> None:

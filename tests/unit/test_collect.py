@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
 import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -16,6 +14,7 @@ from pipeline.ledger import read as read_ledger
 from pipeline.stage import Context
 from pipeline.stages import collect
 from pipeline.stages.collect import Params
+from tests.collecting import collected, origins
 
 
 @pytest.fixture
@@ -32,14 +31,10 @@ def run(source: str, out: Path, context: Context, **params: object) -> dict[str,
     return collect.run({}, Params.model_validate({"source": source, **params}), out, context)
 
 
-def collected(out: Path) -> set[str]:
-    return {path.relative_to(out / "files").as_posix() for path in (out / "files").rglob("*") if path.is_file()}
-
-
 def test_a_folder_is_copied_with_its_sub_folders_and_never_touched(photos: Path, tmp_path: Path, context: Context) -> None:
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in photos.rglob("*")}
     summary = run("photos", tmp_path / "out", context, license="CC0")
-    assert collected(tmp_path / "out") == {"a.JPG", "b/a.JPG", "sub dir/ä.png", "sub dir/ä.txt"}
+    assert collected(tmp_path / "out") == ["a.JPG", "b/a.JPG", "sub dir/ä.png", "sub dir/ä.txt"]
     assert summary["images"] == 3
     assert summary["license"] == "CC0"
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in photos.rglob("*")} == before
@@ -49,7 +44,7 @@ def test_a_folder_is_copied_with_its_sub_folders_and_never_touched(photos: Path,
 
 def test_origins_tell_hash_and_size(photos: Path, tmp_path: Path, context: Context) -> None:
     run("photos", tmp_path / "out", context)
-    rows = [json.loads(line) for line in (tmp_path / "out" / "origins.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = origins(tmp_path / "out")
     assert [row["path"] for row in rows] == ["a.JPG", "b/a.JPG", "sub dir/ä.png", "sub dir/ä.txt"]
     assert all(len(row["hash"]) == 64 and row["size"] > 0 for row in rows)
 
@@ -168,10 +163,6 @@ def test_unchanged_files_are_linked_from_the_version_before(photos: Path, tmp_pa
     assert (tmp_path / "v2/files/b/renamed.jpg").samefile(previous / "files/b/a.JPG")
     assert (tmp_path / "v2/files/a.JPG").read_text() == "changed"
     assert (previous / "files/a.JPG").read_text() == "a.JPG"
-
-
-def origins(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "origins.jsonl").read_text(encoding="utf-8").split("\n") if line]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import stat
 import time
 import zipfile
@@ -13,9 +12,8 @@ from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import _github_api, _spdx, github
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
 from tests import serving
+from tests.collecting import fingerprint_of, origins, published, reasons, run
 from tests.packing import zip_of
 from tests.serving import Server
 
@@ -48,15 +46,6 @@ def repository(sha: str, **more: bytes) -> bytes:
     return zip_of({f"fish-{sha}/{name}": data for name, data in {"": b"", **files, **more}.items()})
 
 
-def run(source: str, out: Path, context: Context) -> dict[str, object]:
-    return collect.run({}, Params(source=source), out, context)
-
-
-def collected(out: Path) -> set[str]:
-    found = (path for path in (out / "files").rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(out / "files").as_posix() for path in found}
-
-
 def refused(source: str, context: Context, kind: type[PipelineError] = DataError) -> PipelineError:
     with pytest.raises(kind) as caught:
         run(source, context.base / "refused", context)
@@ -66,12 +55,11 @@ def refused(source: str, context: Context, kind: type[PipelineError] = DataError
 
 def test_a_repository_is_collected_with_its_commit(server: Server, tmp_path: Path, context: Context) -> None:
     summary = run("github:mari/fish", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"LICENSE", "data/a b.jpg", "data/labels/a b.txt", "database/b.jpg"}
+    assert published(tmp_path / "out") == ["LICENSE", "data/a b.jpg", "data/labels/a b.txt", "database/b.jpg"]
     assert summary["license"] == "MIT"
     assert summary["homepage"] == f"https://github.com/mari/fish/tree/{SHA}"
     assert summary["description"] == "the repository mari/fish@HEAD (commit 0123456789)"
-    rows = [json.loads(line) for line in (tmp_path / "out/origins.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert rows[1]["origin"] == f"https://github.com/mari/fish/blob/{SHA}/data/a%20b.jpg"
+    assert origins(tmp_path / "out")[1]["origin"] == f"https://github.com/mari/fish/blob/{SHA}/data/a%20b.jpg"
     assert [(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")] == [("train.py", "not_an_image_nor_labels")]
     assert not list(context.cache.rglob("*.zip"))
 
@@ -81,10 +69,9 @@ def test_a_repository_is_collected_with_its_commit(server: Server, tmp_path: Pat
 )
 def test_a_folder_at_a_ref(server: Server, tmp_path: Path, context: Context, source: str) -> None:
     summary = run(source, tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"a b.jpg", "labels/a b.txt"}
+    assert published(tmp_path / "out") == ["a b.jpg", "labels/a b.txt"]
     assert summary["license"] == "MIT"
-    row = json.loads((tmp_path / "out/origins.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert row["origin"] == f"https://github.com/mari/fish/blob/{SHA}/data/a%20b.jpg"
+    assert origins(tmp_path / "out")[0]["origin"] == f"https://github.com/mari/fish/blob/{SHA}/data/a%20b.jpg"
     asked_api = any(path.startswith("/repos") for path in server.counts())
     assert asked_api == (SHA not in source)
 
@@ -109,15 +96,12 @@ def test_locations(location: str, expected: tuple[str, str, str]) -> None:
 )
 def test_what_is_no_repository_is_told(location: str, context: Context) -> None:
     with pytest.raises(ParamsError, match="is no repository on GitHub"):
-        collect.external(Params(source=f"github:{location}"), context)
+        fingerprint_of(f"github:{location}", context)
 
 
 def test_a_run_with_nothing_to_do_needs_no_network(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
-    prints = {
-        collect.external(Params(source=f"github:mari/fish{end}"), context)["source files"] for end in ("", "@main", "@v1:a")
-    }
-    assert len(prints) == 3
+    assert len({fingerprint_of(f"github:mari/fish{end}", context) for end in ("", "@main", "@v1:a")}) == 3
 
 
 def test_a_killed_run_goes_on_with_its_commit(
@@ -148,15 +132,15 @@ def test_links_in_a_repository_go_to_the_ledger(server: Server, tmp_path: Path, 
         packed.writestr(link, "/etc/passwd")
     server.pages[f"/mari/fish/zip/{SHA}"] = path.read_bytes()
     run("github:mari/fish", tmp_path / "out", context)
-    assert "link.jpg" not in collected(tmp_path / "out")
-    assert ("link.jpg", "link_or_device") in {(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")}
+    assert "link.jpg" not in published(tmp_path / "out")
+    assert ("link.jpg", "link_or_device") in reasons(tmp_path / "out")
 
 
 def test_pointers_of_git_lfs_are_no_images(server: Server, tmp_path: Path, context: Context) -> None:
     server.pages[f"/mari/fish/zip/{SHA}"] = repository(SHA, **{"data/big.jpg": POINTER})
     run("github:mari/fish", tmp_path / "out", context)
-    assert "data/big.jpg" not in collected(tmp_path / "out")
-    assert ("data/big.jpg", "lfs_pointer") in {(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")}
+    assert "data/big.jpg" not in published(tmp_path / "out")
+    assert ("data/big.jpg", "lfs_pointer") in reasons(tmp_path / "out")
     server.pages[f"/mari/fish/zip/{SHA}"] = zip_of({"top/a.jpg": POINTER, "top/b.jpg": POINTER})
     assert "All 2 images of the repository mari/fish@HEAD are in Git LFS" in refused("github:mari/fish", context).message
 

@@ -17,9 +17,8 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import _kaggle_hub, _unpacking
 from pipeline.sources import kaggle as source
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
 from tests import serving
+from tests.collecting import fingerprint_of, origins, published, run
 from tests.kaggle_service import COMPETITION, DOWNLOAD, GET, KEY, SIGNATURE, STORED, described, fish, kaggle, refusing, stored
 from tests.packing import zip_of
 from tests.serving import Server
@@ -30,15 +29,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     pytest.importorskip("kagglehub")
     with kaggle(monkeypatch, tmp_path / "home") as server:
         yield server
-
-
-def run(query: str, out: Path, context: Context) -> dict[str, object]:
-    return collect.run({}, Params(source=query), out, context)
-
-
-def collected(out: Path) -> set[str]:
-    found = (path for path in (out / "files").rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(out / "files").as_posix() for path in found}
 
 
 def refused(query: str, context: Context, kind: type[PipelineError]) -> PipelineError:
@@ -65,12 +55,11 @@ def test_a_data_set_is_brought_and_described(
     caplog.set_level(logging.DEBUG)
     before = dict(os.environ)
     summary = run("kaggle:mari/fish", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"train/a.jpg", "train/a.txt"}
+    assert published(tmp_path / "out") == ["train/a.jpg", "train/a.txt"]
     assert summary["license"] == "CC0: Public Domain"
     assert summary["homepage"] == "https://www.kaggle.com/datasets/mari/fish/versions/3"
     assert summary["description"] == "version 3 of the Kaggle data set 'Fish of the bay'"
-    row = json.loads((tmp_path / "out/origins.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert row["origin"] == "kaggle:mari/fish/versions/3:train/a.jpg"
+    assert origins(tmp_path / "out")[0]["origin"] == "kaggle:mari/fish/versions/3:train/a.jpg"
     assert [(entry.path, entry.reason) for entry in read_ledger(tmp_path / "out")] == [("notes.docx", "not_an_image_nor_labels")]
     assert asked_versions(server) == [3]
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
@@ -91,7 +80,7 @@ def test_a_version_that_is_asked_for(server: Server, tmp_path: Path, context: Co
 
 def test_the_data_of_a_competition(server: Server, tmp_path: Path, context: Context) -> None:
     summary = run("https://www.kaggle.com/competitions/find-fish/data", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"train/a.jpg", "train/a.txt"}
+    assert published(tmp_path / "out") == ["train/a.jpg", "train/a.txt"]
     assert summary["description"] == "the data of the Kaggle competition 'find-fish'"
     asked = next(each for each in server.requests if each.path == COMPETITION)
     assert json.loads(asked.body) == {"competitionName": "find-fish"}
@@ -127,15 +116,12 @@ def test_locations(location: str, expected: tuple[str, str, int]) -> None:
 )
 def test_what_is_no_data_set_is_told(location: str, context: Context) -> None:
     with pytest.raises(ParamsError, match="is no data set on Kaggle"):
-        collect.external(Params(source=f"kaggle:{location}"), context)
+        fingerprint_of(f"kaggle:{location}", context)
 
 
 def test_a_run_with_nothing_to_do_needs_no_network(context: Context) -> None:
-    prints = {
-        collect.external(Params(source=f"kaggle:{query}"), context)["source files"]
-        for query in ("mari/fish", "mari/fish/versions/3", "competitions/fish")
-    }
-    assert len(prints) == 3
+    queries = ("mari/fish", "mari/fish/versions/3", "competitions/fish")
+    assert len({fingerprint_of(f"kaggle:{query}", context) for query in queries}) == 3
 
 
 def test_the_bar_is_ours(server: Server, tmp_path: Path, context: Context) -> None:
@@ -200,7 +186,7 @@ def test_a_half_finished_folder_of_the_library_is_not_believed(server: Server, t
     (hub / "versions" / "3" / "half.jpg").write_bytes(b"half")
     (hub / "3.complete").touch()
     run("kaggle:mari/fish", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"train/a.jpg", "train/a.txt"}
+    assert published(tmp_path / "out") == ["train/a.jpg", "train/a.txt"]
 
 
 def test_a_partial_archive_that_does_not_belong_is_found_out(server: Server, tmp_path: Path, context: Context) -> None:
@@ -211,7 +197,7 @@ def test_a_partial_archive_that_does_not_belong_is_found_out(server: Server, tmp
     (hub / "3.archive").write_bytes(b"x" * len(data))  # as long as the right one, which is all that the library asks
     refused("kaggle:mari/fish", context, DataError)
     run("kaggle:mari/fish", tmp_path / "out", context)
-    assert collected(tmp_path / "out") == {"train/a.jpg", "train/a.txt"}
+    assert published(tmp_path / "out") == ["train/a.jpg", "train/a.txt"]
 
 
 # ---- keys

@@ -15,9 +15,8 @@ from pipeline.errors import DataError, NetworkError, ParamsError
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import _openimages_tables, openimages
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
-from tests import serving
+from tests import collecting, serving
+from tests.collecting import fingerprint_of
 from tests.serving import Server
 
 BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
@@ -70,12 +69,8 @@ def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
-def params(seed: int = 0, **options: object) -> Params:
-    return Params.model_validate({"source": "openimages", "options": options, "seed": seed})
-
-
 def run(out: Path, context: Context, seed: int = 0, **options: object) -> dict[str, Any]:
-    return collect.run({}, params(seed, **options), out, context)
+    return collecting.run("openimages", out, context, seed, **options)
 
 
 def table(out: Path, file: str) -> list[dict[str, str]]:
@@ -237,7 +232,7 @@ def test_the_next_version_takes_over_what_is_there(server: Server, tmp_path: Pat
 
 def test_the_fingerprint_is_the_query(server: Server, context: Context) -> None:
     def printed(seed: int = 0, **options: object) -> str:
-        return collect.external(params(seed, **{"limit": 5, **options}), context)["source files"]
+        return fingerprint_of("openimages", context, seed, **{"limit": 5, **options})
 
     assert printed() == printed() != printed(seed=1)
     assert (
@@ -257,4 +252,4 @@ def test_the_fingerprint_is_the_query(server: Server, context: Context) -> None:
 )
 def test_mistakes_in_the_params(source: str, options: dict[str, Any], told: str, context: Context) -> None:
     with pytest.raises(ParamsError, match=told):
-        collect.external(Params.model_validate({"source": source, "options": options}), context)
+        fingerprint_of(source, context, **options)

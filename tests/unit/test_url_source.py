@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,8 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import _url_list, url
 from pipeline.sources._url_list import Entry
 from pipeline.stage import Context
-from pipeline.stages import collect
-from pipeline.stages.collect import Params
 from tests import serving
+from tests.collecting import collected, fingerprint_of, origins, run
 from tests.packing import compressed, member, tar_of, zip_of
 from tests.serving import Server
 
@@ -29,14 +27,6 @@ def picture(kind: str = "JPEG", shade: int = 90) -> bytes:
     stream = io.BytesIO()
     PillowImage.new("RGB", (24, 16), (shade, 20, 30)).save(stream, kind)
     return stream.getvalue()
-
-
-def run(source: str, out: Path, context: Context, **options: object) -> dict[str, object]:
-    return collect.run({}, Params.model_validate({"source": source, "options": options}), out, context)
-
-
-def collected(out: Path) -> list[str]:
-    return sorted(path.relative_to(out / "files").as_posix() for path in (out / "files").rglob("*") if path.is_file())
 
 
 def write_list(folder: Path, *lines: str, name: str = "list.txt") -> Path:
@@ -59,9 +49,8 @@ def test_a_list_of_urls(server: Server, tmp_path: Path, context: Context) -> Non
     assert names[0].startswith("a-")
     assert summary["images"] == 3
     assert "3 URLs of the list 'list.txt' from 127.0.0.1" in str(summary["description"])
-    text = (tmp_path / "out" / "origins.jsonl").read_text(encoding="utf-8")
-    assert "s3cret" not in text
-    assert json.loads(text.splitlines()[2])["origin"] == f"{server.url}/image?id=5"
+    assert "s3cret" not in (tmp_path / "out" / "origins.jsonl").read_text(encoding="utf-8")
+    assert origins(tmp_path / "out")[2]["origin"] == f"{server.url}/image?id=5"
 
 
 def test_each_failure_is_accounted_for_with_its_line(server: Server, tmp_path: Path, context: Context) -> None:
@@ -140,8 +129,7 @@ def test_an_archive_is_unpacked(server: Server, tmp_path: Path, context: Context
     sha256 = hashlib.sha256(stream.getvalue()).hexdigest()
     run(f"url:{server.url}/data.zip", tmp_path / "out", context, sha256=sha256)
     assert collected(tmp_path / "out") == ["train/a.jpg", "train/a.txt"]
-    rows = (tmp_path / "out" / "origins.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(rows[0])["origin"] == f"{server.url}/data.zip:train/a.jpg"
+    assert origins(tmp_path / "out")[0]["origin"] == f"{server.url}/data.zip:train/a.jpg"
     assert not list((context.cache / "downloads").rglob("*.zip"))
     with pytest.raises(NetworkError, match="SHA-256"):
         run(f"url:{server.url}/data.zip", tmp_path / "out2", context, sha256="0" * 64)
@@ -184,21 +172,21 @@ def test_a_single_image(server: Server, tmp_path: Path, context: Context) -> Non
 @pytest.mark.parametrize("source", ["url:https://me:pw@h.org/d.zip", "url:https://h.org/d.zip?X-Amz-Signature=abc"])
 def test_secrets_are_refused_where_the_manifest_would_show_them(source: str, context: Context) -> None:
     with pytest.raises(ParamsError, match="password or token") as caught:
-        collect.external(Params(source=source), context)
+        fingerprint_of(source, context)
     assert "pw" not in str(caught.value)
     assert "abc" not in str(caught.value)
 
 
 def test_only_http(context: Context) -> None:
     with pytest.raises(ParamsError, match="only http and https"):
-        collect.external(Params(source="url:ftp://h.org/d.zip"), context)
+        fingerprint_of("url:ftp://h.org/d.zip", context)
 
 
 def test_the_fingerprint_is_the_query_and_the_list(tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "RACY_NS", 0)
 
     def printed(source: str, **options: object) -> str:
-        return collect.external(Params.model_validate({"source": source, "options": options}), context)["source files"]
+        return fingerprint_of(source, context, **options)
 
     write_list(tmp_path, "http://192.0.2.1/a.jpg")
     first = printed("url:list.txt")
@@ -251,5 +239,5 @@ def test_names_are_unique_and_stay_when_lines_are_added() -> None:
 
 def test_options_are_checked(context: Context) -> None:
     with pytest.raises(ParamsError):
-        collect.external(Params.model_validate({"source": "url:list.txt", "options": {"sufix": ".jpg"}}), context)
+        fingerprint_of("url:list.txt", context, sufix=".jpg")
     assert url.Options(max_missing=0).max_missing == 0

@@ -10,10 +10,11 @@ from pipeline.errors import ParamsError
 from pipeline.sources import _video_choice
 from pipeline.sources._video_choice import Choice, Part
 from pipeline.stage import Context
+from tests.collecting import collected
 
 av = pytest.importorskip("av")
 
-from tests.videos import collected, entries, make_video, picture, run, scene  # noqa: E402
+from tests.videos import entries, make_video, picture, run, scene  # noqa: E402
 
 # Which frames
 

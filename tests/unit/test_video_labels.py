@@ -11,10 +11,11 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import _video_labels
 from pipeline.stage import Context
 from pipeline.stages import annotate
+from tests.collecting import collected, origins
 
 av = pytest.importorskip("av")
 
-from tests.videos import HEIGHT, WIDTH, collected, entries, make_video, origins, picture, run  # noqa: E402
+from tests.videos import HEIGHT, WIDTH, entries, make_video, picture, run  # noqa: E402
 
 # What comes along
 

@@ -13,10 +13,11 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import _video, _video_decoder, _video_opencv
 from pipeline.stage import Context
 from pipeline.stages import collect
+from tests.collecting import collected, origins
 
 av = pytest.importorskip("av")
 
-from tests.videos import collected, content, entries, make_video, number_in, origins, picture, run, scene, turn  # noqa: E402
+from tests.videos import content, entries, make_video, number_in, picture, run, scene, turn  # noqa: E402
 
 # What is in the frames, and when
 
