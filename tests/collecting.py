@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import traceback
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import PipelineError
 from pipeline.files import is_temporary
 from pipeline.ledger import read as read_ledger
 from pipeline.stage import Context
@@ -43,3 +46,22 @@ def origins(out: Path) -> list[dict[str, Any]]:
 def reasons(out: Path) -> set[tuple[str, str]]:
     """(path, reason) of all entries of the ledger."""
     return {(entry.path, entry.reason) for entry in read_ledger(out)}
+
+
+def assert_told_in_a_line_without(secrets: Sequence[str], error: PipelineError) -> None:
+    """In nothing that an error could be printed as, also not in what a traceback would leave out."""
+    assert "\n" not in error.message
+    whole = "".join(traceback.format_exception(error)) + str(error)
+    cause: BaseException | None = error
+    while cause:
+        whole, cause = whole + repr(cause) + str(cause), cause.__cause__ or cause.__context__
+    for secret in secrets:
+        assert secret not in whole
+
+
+def assert_no_file_holds(secrets: Sequence[str], paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_file():
+            content = path.read_bytes()
+            for secret in secrets:
+                assert secret.encode() not in content, path

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Its assertions tell what they compared, as those of tests do.
+pytest.register_assert_rewrite("tests.collecting")
+
 # A shared machine is slow at times: a deadline would fail tests for that alone.
 settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pipeline")

@@ -9,7 +9,6 @@ import json
 import re
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from PIL import Image
 from pipeline.errors import NetworkError, PipelineError
 from pipeline.sources import _huggingface_hub
 from pipeline.stage import Context
-from pipeline.stages import collect
+from tests import collecting
 
 TOKEN = "hf_s3cretTokenOfAUser0042"
 SIGNATURE = "s3cretOfTheSignedLink"
@@ -258,29 +257,8 @@ def serving(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
     hub.close()
 
 
-def context_in(folder: Path, bars: list[str] | None = None, warnings: list[str] | None = None) -> Context:
-    """A context whose finished progress bars are told to `bars`, as "label done/total"."""
-
-    @contextmanager
-    def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-        done = 0
-
-        def advance(n: int = 1, **info: object) -> None:
-            nonlocal done
-            done += n
-
-        yield advance
-        if bars is not None:
-            bars.append(f"{label} {done}/{total}")
-
-    (folder / "workspace").mkdir(exist_ok=True)
-    warn = (lambda text: None) if warnings is None else warnings.append
-    return Context(base=folder, cache=folder / "workspace" / ".cache", progress=progress, warn=warn)
-
-
 def run(context: Context, out: str = "out", source: str = SOURCE, seed: int = 0, **options: Any) -> dict[str, Any]:
-    params = collect.Params.model_validate({"source": source, "options": options, "seed": seed})
-    return collect.run({}, params, context.base / out, context)
+    return collecting.run(source, context.base / out, context, seed, **options)
 
 
 def refused(context: Context, kind: type[PipelineError] = NetworkError, /, **options: Any) -> PipelineError:
@@ -289,28 +267,18 @@ def refused(context: Context, kind: type[PipelineError] = NetworkError, /, **opt
         run(context, **options)
     error = caught.value
     assert type(error) is kind, str(error)
-    assert "\n" not in error.message
-    whole = "".join(traceback.format_exception(error)) + str(error)
-    cause: BaseException | None = error
-    while cause:  # also what a traceback would not show
-        whole, cause = whole + repr(cause) + str(cause), cause.__cause__ or cause.__context__
-    assert TOKEN not in whole
-    assert SIGNATURE not in whole
+    collecting.assert_told_in_a_line_without((TOKEN, SIGNATURE), error)
     no_secrets(context.base)
     return error
 
 
 def no_secrets(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name != ".env" and path.parent.name != "home":
-            content = path.read_bytes()
-            assert TOKEN.encode() not in content, path
-            assert SIGNATURE.encode() not in content, path
+    paths = (path for path in folder.rglob("*") if path.name != ".env" and path.parent.name != "home")
+    collecting.assert_no_file_holds((TOKEN, SIGNATURE), paths)
 
 
 def written(context: Context, out: str = "out") -> list[str]:
-    folder = context.base / out / "files"
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return collecting.collected(context.base / out)
 
 
 def labels(context: Context, place: str, out: str = "out") -> list[dict[str, Any]]:

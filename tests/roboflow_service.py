@@ -6,8 +6,6 @@ import http.server
 import io
 import json
 import threading
-import traceback
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,19 +19,12 @@ from pipeline import files
 from pipeline.errors import NetworkError, PipelineError
 from pipeline.sources import _roboflow_api, _roboflow_export
 from pipeline.stage import Context
-from pipeline.stages import collect
+from tests import collecting
+from tests.packing import zip_of
 
 KEY = "s3cretK3yOfAUser0042"
 LINK_KEY = "s3cretOfTheLink"
 SOURCE = "roboflow:mari/sharks-tiny/3"
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in files.items():
-            packed.writestr(name, content)
-    return stream.getvalue()
 
 
 def photo(number: int) -> bytes:
@@ -72,7 +63,7 @@ class Roboflow:
         self.requests: list[str] = []
         self.agents: set[str] = set()
         self.versions = [1, 2, 3]
-        self.packed = archive(coco_export())
+        self.packed = zip_of(coco_export())
         self.project: dict[str, Any] = {
             "id": "mari/sharks-tiny", "type": "object-detection", "name": "Sharks Tiny", "public": True, "license": "CC BY 4.0",
             "images": 4, "unannotated": 0, "annotation": "sharks", "splits": {"train": 3, "valid": 1},
@@ -168,26 +159,8 @@ def serving(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Roboflow]
     server.close()
 
 
-def context_in(folder: Path, bars: list[str]) -> Context:
-    """A context whose finished progress bars are told to `bars`, as "label done/total"."""
-
-    @contextmanager
-    def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-        done = 0
-
-        def advance(n: int = 1, **info: object) -> None:
-            nonlocal done
-            done += n
-
-        yield advance
-        bars.append(f"{label} {done}/{total}")
-
-    (folder / "workspace").mkdir()
-    return Context(base=folder, cache=folder / "workspace" / ".cache", progress=progress)
-
-
 def run(context: Context, out: str = "out", source: str = SOURCE, **options: Any) -> dict[str, Any]:
-    return collect.run({}, collect.Params.model_validate({"source": source, "options": options}), context.base / out, context)
+    return collecting.run(source, context.base / out, context, **options)
 
 
 def refused(context: Context, kind: type[PipelineError] = NetworkError, **options: Any) -> PipelineError:
@@ -196,13 +169,7 @@ def refused(context: Context, kind: type[PipelineError] = NetworkError, **option
         run(context, **options)
     error = caught.value
     assert type(error) is kind
-    assert "\n" not in error.message
-    whole = "".join(traceback.format_exception(error)) + str(error)
-    cause: BaseException | None = error
-    while cause:  # also what a traceback would not show
-        whole, cause = whole + repr(cause) + str(cause), cause.__cause__ or cause.__context__
-    assert KEY not in whole
-    assert LINK_KEY not in whole
+    collecting.assert_told_in_a_line_without((KEY, LINK_KEY), error)
     left = [path.name for path in context.cache.rglob("*") if path.is_file()]
     assert not [name for name in left if name.endswith(".json") or files.is_temporary(name)]
     no_secrets(context.base)
@@ -210,8 +177,4 @@ def refused(context: Context, kind: type[PipelineError] = NetworkError, **option
 
 
 def no_secrets(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name != ".env":
-            content = path.read_bytes()
-            assert KEY.encode() not in content, path
-            assert LINK_KEY.encode() not in content, path
+    collecting.assert_no_file_holds((KEY, LINK_KEY), (path for path in folder.rglob("*") if path.name != ".env"))

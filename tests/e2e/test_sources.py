@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline import cli
-from tests.roboflow_service import archive, serving
+from tests.packing import zip_of
+from tests.roboflow_service import serving
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def test_an_export_of_roboflow(
     pytest.importorskip("roboflow", reason="needs the extra roboflow")
     export = shared_data / "sharks-yolo"
     with serving(monkeypatch, project) as server:
-        server.packed = archive(
+        server.packed = zip_of(
             {path.relative_to(export).as_posix(): path.read_bytes() for path in export.rglob("*") if path.is_file()}
         )
         stages = run(project, capsys, "collect.source=roboflow://mari/sharks-tiny/3", "collect.options={format: yolov8}")

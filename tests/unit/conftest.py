@@ -1,4 +1,4 @@
-"""What the tests of several modules are given: a context, a web server, clips and what decodes them."""
+"""What the tests of several modules are given: a context, servers, clips and what decodes them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.stage import Context
 from tests import serving
 from tests.serving import Server
+
+if TYPE_CHECKING:  # what they need is not installed everywhere
+    from tests.huggingface_service import Hub
+    from tests.roboflow_service import Roboflow
 
 
 @pytest.fixture
@@ -52,6 +57,22 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     with serving.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    from tests import huggingface_service
+
+    with huggingface_service.serving(monkeypatch, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Roboflow]:
+    from tests import roboflow_service
+
+    with roboflow_service.serving(monkeypatch, tmp_path) as running:
         yield running
 
 

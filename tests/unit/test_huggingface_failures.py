@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,18 @@ from tests.huggingface_service import (
     TOKEN,
     Handler,
     Hub,
-    context_in,
     cut_after,
     entry,
     html,
     refuse,
     refused,
     run,
-    serving,
     table,
 )
 
 pytest.importorskip("datasets", reason="needs the extra huggingface")
 
 SHARD = "data/train-00000-of-00002.parquet"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with serving(monkeypatch, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def context(tmp_path: Path, warnings: list[str]) -> Context:
-    return context_in(tmp_path, warnings=warnings)
 
 
 def test_a_data_set_that_is_not_there_or_not_for_everybody(hub: Hub, context: Context, monkeypatch: Any) -> None:

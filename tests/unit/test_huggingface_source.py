@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from tests.huggingface_service import (
     SOURCE,
     TOKEN,
     Hub,
-    context_in,
     no_secrets,
     photo,
     refused,
     run,
-    serving,
     written,
 )
 
@@ -45,27 +42,6 @@ FILES = {
     "clip.mp4": b"no labels",
     "more.zip": b"PK",
 }
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with serving(monkeypatch, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def bars() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def context(tmp_path: Path, bars: list[str], warnings: list[str]) -> Context:
-    return context_in(tmp_path, bars, warnings)
 
 
 # ---- locations

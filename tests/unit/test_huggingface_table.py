@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,19 +15,18 @@ from pipeline.sources import _huggingface_rows, _huggingface_table
 from pipeline.sources._huggingface_boxes import as_xywh, decide
 from pipeline.stage import Context
 from pipeline.stages import annotate
+from tests.collecting import origins
 from tests.huggingface_service import (
     CARD,
     NAMES,
     REPO,
     Hub,
-    context_in,
     labels,
     parquet,
     photo,
     refused,
     row,
     run,
-    serving,
     table_of,
     written,
 )
@@ -39,17 +35,6 @@ pytest.importorskip("datasets", reason="needs the extra huggingface")
 
 BOXES = [[0.0, 5.0, 20.5, 10.0], [70.0, 30.0, 30.0, 20.0]]
 """Of images of 100 x 50 pixels; as x, y, width, height they fit, and as nothing else."""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with serving(monkeypatch, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return context_in(tmp_path)
 
 
 def only(hub: Hub, *shards: bytes, **more: bytes) -> None:
@@ -72,8 +57,8 @@ def test_a_table_becomes_images_and_labels(hub: Hub, context: Context) -> None:
     assert summary["description"] == (
         f"the Hugging Face data set {REPO} at commit {'a' * 12}: 7 rows of train, 2 rows of validation; boxes as xywh"
     )
-    rows = [json.loads(line) for line in (context.base / "out" / "origins.jsonl").read_text().splitlines()]
-    assert {each["path"]: each["origin"] for each in rows}["train/6.jpg"] == f"huggingface:{REPO}@{'a' * 40}:train/6"
+    places = {each["path"]: each["origin"] for each in origins(context.base / "out")}
+    assert places["train/6.jpg"] == f"huggingface:{REPO}@{'a' * 40}:train/6"
     assert [(entry.reason, entry.path) for entry in read_ledger(context.base / "out")] == [
         ("boxes_are_xywh", "train/metadata.jsonl"),
         ("boxes_are_xywh", "validation/metadata.jsonl"),

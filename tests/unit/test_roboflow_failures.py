@@ -6,8 +6,7 @@ import http.server
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,20 +14,10 @@ import pytest
 from pipeline.errors import DataError, MissingDependency
 from pipeline.sources import _roboflow_api
 from pipeline.stage import Context
-from tests.roboflow_service import KEY, Roboflow, archive, coco_export, context_in, refuse, refused, run, send, send_json, serving
+from tests.packing import zip_of
+from tests.roboflow_service import KEY, Roboflow, coco_export, refuse, refused, run, send, send_json
 
 pytest.importorskip("roboflow", reason="needs the extra roboflow")
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Roboflow]:
-    with serving(monkeypatch, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return context_in(tmp_path, [])
 
 
 def test_an_export_that_never_ends_is_given_up(service: Roboflow, context: Context) -> None:
@@ -139,7 +128,7 @@ def test_a_damaged_archive_is_fetched_again(service: Roboflow, context: Context)
 
 @pytest.mark.parametrize("files", [{"../evil.jpg": b"x"}, {"train/a.jpg": bytes(300 * 2**20)}], ids=["slip", "bomb"])
 def test_archives_that_attack_are_refused(files: dict[str, bytes], service: Roboflow, context: Context) -> None:
-    service.packed = archive(coco_export() | files)
+    service.packed = zip_of(coco_export() | files)
     error = refused(context, DataError)
     assert error.problems
     assert not (context.base / "evil.jpg").exists()

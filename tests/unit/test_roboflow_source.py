@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +17,21 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import roboflow
 from pipeline.stage import Context
 from pipeline.stages import annotate, collect
+from tests.collecting import origins
+from tests.packing import zip_of
 from tests.roboflow_service import (
     KEY,
     LINK_KEY,
     SOURCE,
     Roboflow,
-    archive,
     coco_export,
-    context_in,
     no_secrets,
     photo,
     refused,
     run,
-    serving,
 )
 
 pytest.importorskip("roboflow", reason="needs the extra roboflow")
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Roboflow]:
-    with serving(monkeypatch, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def bars() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def context(tmp_path: Path, bars: list[str]) -> Context:
-    return context_in(tmp_path, bars)
 
 
 def test_an_export_is_brought_unpacked_and_described(service: Roboflow, context: Context, capfd: Any, caplog: Any) -> None:
@@ -59,7 +41,7 @@ def test_an_export_is_brought_unpacked_and_described(service: Roboflow, context:
     assert summary["license"] == "CC BY 4.0"
     assert summary["homepage"] == "https://universe.roboflow.com/mari/sharks-tiny/dataset/3"
     assert summary["description"] == "version 3 (raw) of the Roboflow project 'Sharks Tiny'"
-    rows = [json.loads(line) for line in (context.base / "out" / "origins.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = origins(context.base / "out")
     assert rows[-1]["origin"] == "roboflow:mari/sharks-tiny/3/coco:valid/c.jpg"
     assert {row["path"]: row["group"] for row in rows if row["group"]} == {
         "train/a_jpg.rf.0123456789ab.jpg": "a_jpg",
@@ -90,7 +72,7 @@ def test_split_class_order_and_background_reach_the_data_set(service: Roboflow, 
 def test_a_real_yolo_export_reaches_the_data_set(service: Roboflow, context: Context, shared_data: Path) -> None:
     folder = shared_data / "sharks-yolo"
     paths = [path for path in folder.rglob("*") if path.is_file()]
-    service.packed = archive({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
+    service.packed = zip_of({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
     del service.project["license"]
     summary = run(context, format="yolov8")
     assert summary["license"] == "MIT"  # of the README in the archive
@@ -120,7 +102,7 @@ def test_the_same_query_needs_no_network(service: Roboflow, context: Context, mo
 
 def test_overwrite_cache_downloads_again(service: Roboflow, context: Context) -> None:
     run(context)
-    service.packed = archive(coco_export() | {"valid/new.jpg": photo(9)})
+    service.packed = zip_of(coco_export() | {"valid/new.jpg": photo(9)})
     assert run(context, out="again")["images"] == 4
     assert run(context, out="third", overwrite_cache=True)["images"] == 5
     assert run(context, out="fourth")["images"] == 5
@@ -183,7 +165,7 @@ def test_what_is_no_key_is_not_sent(wrong: str, service: Roboflow, context: Cont
 
 
 def test_files_that_are_no_labels_stand_in_the_ledger(service: Roboflow, context: Context) -> None:
-    service.packed = archive(coco_export() | {"train/model.pt": b"x"})
+    service.packed = zip_of(coco_export() | {"train/model.pt": b"x"})
     run(context)
     assert [(entry.path, entry.reason) for entry in read_ledger(context.base / "out")] == [
         ("train/model.pt", "not_an_image_nor_labels")
