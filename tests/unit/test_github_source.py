@@ -22,6 +22,8 @@ LATER = "f" * 40
 COMMIT = "/repos/mari/fish/commits/"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
 TOKEN = "ghp_s3cr3t"
+FILES = ["LICENSE", "data/a b.jpg", "data/labels/a b.txt", "database/b.jpg"]
+"""Of `repository`, those that are images or may be labels."""
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def refused(source: str, context: Context, kind: type[PipelineError] = DataError
 
 def test_a_repository_is_collected_with_its_commit(server: Server, tmp_path: Path, context: Context) -> None:
     summary = run("github:mari/fish", tmp_path / "out", context)
-    assert published(tmp_path / "out") == ["LICENSE", "data/a b.jpg", "data/labels/a b.txt", "database/b.jpg"]
+    assert published(tmp_path / "out") == FILES
     assert summary["license"] == "MIT"
     assert summary["homepage"] == f"https://github.com/mari/fish/tree/{SHA}"
     assert summary["description"] == "the repository mari/fish@HEAD (commit 0123456789)"
@@ -169,8 +171,12 @@ def test_the_token_goes_to_github_alone(
 
 def test_a_moved_repository_is_followed(server: Server, tmp_path: Path, context: Context) -> None:
     server.odd = {f"{COMMIT}HEAD": [serving.redirect("/repositories/7/commits/HEAD", 301)]}
-    server.pages["/repositories/7/commits/HEAD"] = SHA.encode()
-    run("github:mari/fish", tmp_path / "out", context)
+    server.pages |= {"/repositories/7/commits/HEAD": LATER.encode(), f"/mari/fish/zip/{LATER}": repository(LATER)}
+    summary = run("github:mari/fish", tmp_path / "out", context)
+    asked = [request.path for request in server.requests]
+    assert asked == [f"{COMMIT}HEAD", "/repositories/7/commits/HEAD", f"/mari/fish/zip/{LATER}"]
+    assert summary["homepage"] == f"https://github.com/mari/fish/tree/{LATER}"
+    assert published(tmp_path / "out") == FILES
 
 
 # ---- refusals
@@ -213,6 +219,7 @@ def test_a_short_wait_is_waited_for(server: Server, tmp_path: Path, context: Con
     started = time.monotonic()
     run("github:mari/fish@main", tmp_path / "out", context)
     assert time.monotonic() - started >= 1
+    assert server.counts() == {f"{COMMIT}main": 3, f"/mari/fish/zip/{SHA}": 1}
 
 
 def test_a_page_in_place_of_the_commit_or_the_archive(server: Server, context: Context) -> None:
@@ -232,6 +239,9 @@ def test_a_commit_that_is_not_there(server: Server, context: Context) -> None:
 def test_a_broken_connection_is_tried_again(server: Server, tmp_path: Path, context: Context) -> None:
     server.odd = {f"/mari/fish/zip/{SHA}": [serving.cut_after(100), None]}
     run("github:mari/fish@main", tmp_path / "out", context)
+    assert server.counts() == {f"{COMMIT}main": 1, f"/mari/fish/zip/{SHA}": 2}
+    assert published(tmp_path / "out") == FILES
+    assert [(tmp_path / "out" / "files" / path).read_bytes() for path in FILES[1:]] == [b"1", b"0 .5 .5 1 1", b"2"]
 
 
 def test_a_damaged_archive_is_not_kept(server: Server, context: Context) -> None:
