@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,18 @@ def origins(out: Path) -> list[dict[str, Any]]:
 def reasons(out: Path) -> set[tuple[str, str]]:
     """(path, reason) of all entries of the ledger."""
     return {(entry.path, entry.reason) for entry in read_ledger(out)}
+
+
+def assert_limit_and_seed_choose(take: Callable[[str, int, int], Iterable[object]]) -> None:
+    """A larger limit adds to a smaller one; and the seed chooses, and nothing else.
+
+    Args:
+        take: `take(name, limit, seed)` collects to a folder of that name, and tells which images came.
+    """
+    three, six, again, other = (list(take(*each)) for each in (("3", 3, 0), ("6", 6, 0), ("again", 3, 0), ("other", 3, 1)))
+    assert len(three) == 3
+    assert set(three) < set(six)
+    assert again == three != other
 
 
 def assert_told_in_a_line_without(secrets: Sequence[str], error: PipelineError) -> None:

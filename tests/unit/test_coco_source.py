@@ -16,7 +16,7 @@ from pipeline.errors import DataError, NetworkError, ParamsError
 from pipeline.ledger import read as read_ledger
 from pipeline.stage import Context
 from tests import collecting, serving
-from tests.collecting import fingerprint_of
+from tests.collecting import assert_limit_and_seed_choose, fingerprint_of
 from tests.serving import Server
 
 
@@ -95,14 +95,12 @@ def test_the_licence_of_every_image_is_kept(server: Server, tmp_path: Path, cont
 
 
 def test_a_larger_limit_adds_to_a_smaller_one_and_the_seed_chooses(server: Server, tmp_path: Path, context: Context) -> None:
+    def take(name: str, limit: int, seed: int) -> list[int]:
+        run(tmp_path / name, context, seed, limit=limit)
+        return ids(tmp_path / name)
+
     write(tmp_path, instances(server))
-    run(tmp_path / "3", context, limit=3)
-    run(tmp_path / "6", context, limit=6)
-    run(tmp_path / "again", context, limit=3)
-    run(tmp_path / "other", context, limit=3, seed=1)
-    assert len(ids(tmp_path / "3")) == 3
-    assert set(ids(tmp_path / "3")) < set(ids(tmp_path / "6"))
-    assert ids(tmp_path / "again") == ids(tmp_path / "3") != ids(tmp_path / "other")
+    assert_limit_and_seed_choose(take)
 
 
 def test_an_image_that_cannot_be_had_is_in_the_ledger_and_not_in_the_annotations(

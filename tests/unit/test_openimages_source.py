@@ -16,7 +16,7 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import _openimages_tables, openimages
 from pipeline.stage import Context
 from tests import collecting, serving
-from tests.collecting import fingerprint_of
+from tests.collecting import assert_limit_and_seed_choose, fingerprint_of
 from tests.serving import Server
 
 BOXES = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
@@ -137,13 +137,11 @@ def test_images_with_boxes_that_are_not_wanted_are_left_out(server: Server, tmp_
 
 
 def test_a_larger_limit_adds_to_a_smaller_one_and_the_seed_chooses(server: Server, tmp_path: Path, context: Context) -> None:
-    run(tmp_path / "3", context, limit=3)
-    run(tmp_path / "6", context, limit=6)
-    run(tmp_path / "again", context, limit=3)
-    run(tmp_path / "other", context, limit=3, seed=1)
-    assert len(ids(tmp_path / "3")) == 3
-    assert set(ids(tmp_path / "3")) < set(ids(tmp_path / "6"))
-    assert ids(tmp_path / "again") == ids(tmp_path / "3") != ids(tmp_path / "other")
+    def take(name: str, limit: int, seed: int) -> list[str]:
+        run(tmp_path / name, context, seed, limit=limit)
+        return ids(tmp_path / name)
+
+    assert_limit_and_seed_choose(take)
 
 
 def test_several_splits_are_kept_and_one_is_divided_anew(server: Server, tmp_path: Path, context: Context) -> None:
