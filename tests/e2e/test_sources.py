@@ -29,26 +29,10 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Starting weights that need neither a network nor a package: random ones."""
-    import torch
-
-    from pipeline.yolo import ultralytics
-
-    folder = tmp_path_factory.mktemp("weights")
-    ultralytics(folder / "cache")
-    from ultralytics.nn.tasks import DetectionModel
-
-    torch.manual_seed(0)
-    torch.save({"model": DetectionModel("yolo11n.yaml", nc=2, verbose=False), "epoch": -1}, folder / "start.pt")
-    return folder / "start.pt"
-
-
 @pytest.fixture
-def project(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert cli.main(["init", str(tmp_path / "project")]) == 0
-    shutil.copy(weights, tmp_path / "project")
+    shutil.copy(base / "start.pt", tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
 

@@ -60,21 +60,6 @@ def make_data(folder: Path, count: int = 12) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with starting weights: random ones, so that neither a network nor a package is needed."""
-    from pipeline.yolo import ultralytics
-
-    base = tmp_path_factory.mktemp("base")
-    ultralytics(base / "cache")
-    import torch
-    from ultralytics.nn.tasks import DetectionModel
-
-    torch.manual_seed(0)
-    torch.save({"model": DetectionModel("yolo11n.yaml", nc=2, verbose=False), "epoch": -1}, base / "start.pt")
-    return base
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data(tmp_path_factory.mktemp("daten mit images ü 🐱"))
 
