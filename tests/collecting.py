@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.errors import PipelineError
 from pipeline.files import is_temporary
 from pipeline.ledger import read as read_ledger
+from pipeline.sources import _unpacking
 from pipeline.stage import Context
 from pipeline.stages import collect
 
@@ -21,6 +24,18 @@ def params(source: str, seed: int = 0, **options: object) -> collect.Params:
 
 def run(source: str, out: Path, context: Context, seed: int = 0, **options: object) -> dict[str, Any]:
     return collect.run({}, params(source, seed, **options), out, context)
+
+
+def run_killed_while_unpacking(source: str, out: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive is here; of its files not one."""
+
+    def interrupt(source: object, target: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_unpacking, "copy_hashed", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(source, out, context)
 
 
 def fingerprint_of(source: str, context: Context, seed: int = 0, **options: object) -> str:

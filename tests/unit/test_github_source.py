@@ -13,7 +13,7 @@ from pipeline.ledger import read as read_ledger
 from pipeline.sources import _github_api, _spdx, github
 from pipeline.stage import Context
 from tests import serving
-from tests.collecting import fingerprint_of, origins, published, reasons, run
+from tests.collecting import fingerprint_of, origins, published, reasons, run, run_killed_while_unpacking
 from tests.packing import zip_of
 from tests.serving import Server
 
@@ -109,15 +109,7 @@ def test_a_run_with_nothing_to_do_needs_no_network(context: Context, monkeypatch
 def test_a_killed_run_goes_on_with_its_commit(
     server: Server, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.sources import _unpacking
-
-    def interrupt(source: object, target: object) -> str:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_unpacking, "copy_hashed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run("github:mari/fish@main", tmp_path / "out", context)
+    run_killed_while_unpacking("github:mari/fish@main", tmp_path / "out", context, monkeypatch)
     server.pages |= {f"{COMMIT}main": LATER.encode(), f"/mari/fish/zip/{LATER}": repository(LATER)}
     summary = run("github:mari/fish@main", tmp_path / "out", context)
     assert SHA in str(summary["homepage"])

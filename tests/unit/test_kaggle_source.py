@@ -14,11 +14,11 @@ import pytest
 
 from pipeline.errors import DataError, MissingDependency, NetworkError, ParamsError, PipelineError, UsageError
 from pipeline.ledger import read as read_ledger
-from pipeline.sources import _kaggle_hub, _unpacking
+from pipeline.sources import _kaggle_hub
 from pipeline.sources import kaggle as source
 from pipeline.stage import Context
 from tests import serving
-from tests.collecting import fingerprint_of, origins, published, run
+from tests.collecting import fingerprint_of, origins, published, run, run_killed_while_unpacking
 from tests.kaggle_service import COMPETITION, DOWNLOAD, GET, KEY, SIGNATURE, STORED, described, fish, kaggle, refusing, stored
 from tests.packing import zip_of
 from tests.serving import Server
@@ -165,13 +165,7 @@ def test_a_download_that_always_breaks_goes_on_with_the_next_command(server: Ser
 def test_unpacking_goes_on_with_the_version_it_had_begun_with(
     server: Server, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(source: object, target: object) -> str:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_unpacking, "copy_hashed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run("kaggle:mari/fish", tmp_path / "out", context)
+    run_killed_while_unpacking("kaggle:mari/fish", tmp_path / "out", context, monkeypatch)
     server.pages[GET] = described(version=4)
     before = len(server.requests)
     summary = run("kaggle:mari/fish", tmp_path / "out", context)
