@@ -211,7 +211,7 @@ def our_import(source: str, expected: str, images: str, target: str = "") -> Non
     if target:
         Path(target).mkdir()
         imported.dataset.save(Path(target))
-    print(len(imported.dataset.images), len(imported.dataset.boxes))
+    print(*list(imported.dataset.counts().values())[:2])
 
 
 def with_labelformat(step: str, source: str, target: str) -> None:
@@ -268,8 +268,11 @@ class Turn:
 
 
 def turn(command: list[str], target: Path) -> Turn:
-    """Run a command that writes to `target`, which is removed before; a RuntimeError with its last line where it fails."""
-    shutil.rmtree(target, ignore_errors=True)
+    """Run a command that writes to `target`; a RuntimeError with its last line where it fails.
+
+    What it has written is moved aside, not deleted: ext4 does not give out the inodes of files that were deleted a moment ago, and
+    searching past thousands of them would be most of what the next process costs.
+    """
     # Containers forbid bytecode; an installed program has it.
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     environment |= {"YOLO_CONFIG_DIR": str(target.parent), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false"}
@@ -282,8 +285,12 @@ def turn(command: list[str], target: Path) -> Turn:
         output.seek(0)
         last = (output.read().strip().splitlines() or ["it printed nothing"])[-1]
     if process.returncode:
+        shutil.rmtree(target, ignore_errors=True)
         raise RuntimeError(f"exit status {process.returncode}: {last[:200]}")
-    return Turn(usage.ru_utime + usage.ru_stime, usage.ru_stime, usage.ru_maxrss / MEGABYTE, count(target, last))
+    written = count(target, last)
+    if target.exists():
+        target.rename(tempfile.mkdtemp(prefix="before-", dir=target.parent))
+    return Turn(usage.ru_utime + usage.ru_stime, usage.ru_stime, usage.ru_maxrss / MEGABYTE, written)
 
 
 def count(target: Path, last: str) -> tuple[int, int]:
@@ -383,12 +390,14 @@ def main() -> int:
     for missing in [name for name in PEERS if name not in peers]:
         print(f"not measured: {missing} (pip install {missing} into an environment of its own, see --peers)")
     sound = True
-    for step in dict.fromkeys([*options.steps, *(["million"] if options.million else [])]):
-        make, title = STEPS[step]
-        images, boxes = (100_000, 1_000_000) if step == "million" else (options.images, options.boxes)
-        print(f"\n{title}: {images:,} images, {boxes:,} boxes", flush=True)
-        with tempfile.TemporaryDirectory(prefix="import-", dir=options.folder) as name:
-            source, target = Path(name).resolve() / "data", Path(name).resolve() / "written"
+    with tempfile.TemporaryDirectory(prefix="import-", dir=options.folder) as name:
+        for step in dict.fromkeys([*options.steps, *(["million"] if options.million else [])]):
+            make, title = STEPS[step]
+            images, boxes = (100_000, 1_000_000) if step == "million" else (options.images, options.boxes)
+            print(f"\n{title}: {images:,} images, {boxes:,} boxes", flush=True)
+            folder = Path(name).resolve() / step
+            folder.mkdir()
+            source, target = folder / "data", folder / "written"
             with multiprocessing.get_context("spawn").Pool(1) as pool:  # a child's peak memory starts at that of its parent
                 pool.apply(make, (source, images, boxes))
             sound &= compare(commands_of(step, source, target, peers), target, options.rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,28 +107,28 @@ def _refuse_target(target: Path, source: Path, photo_root: Path | None) -> None:
 
 def _without_common_folder(dataset: Dataset) -> tuple[str, Dataset]:
     """The folder that all images share ("" for none), and the data set with paths from there."""
-    paths = dataset.images["path"]
-    folder = posixpath.commonpath([path.rpartition("/")[0] for path in paths])
+    folder = posixpath.commonpath({path.rpartition("/")[0] for path in dataset.paths})
     start = len(folder) + 1 if folder else 0
-    return folder, Dataset(dataset.class_names, dataset.images.assign(path=paths.str[start:]), dataset.boxes)
+    images = {**dataset.image_columns, "path": [path[start:] for path in dataset.paths]}
+    return folder, Dataset(dataset.class_names, images, dataset.box_columns)
 
 
 def _lost(dataset: Dataset, holds: frozenset[Holdable], has_images: bool) -> list[str]:
     """What the data set has of each thing that the format cannot say; that images belong together, none can."""
-    splits = dataset.images["split"].value_counts()
+    splits = Counter(dataset.splits)
     background = dataset.background()
     counts = dataset.boxes_per_class()
     unused = [name for name, count in counts.items() if not count]
     order = "" if list(counts) == sorted(counts) else ", ".join(counts)
-    groups = dataset.images["group_id"].value_counts()
+    groups = Counter(dataset.image_columns["group_id"])
     found: Mapping[Holdable, str] = {
         "splits": ", ".join(f"{name} {splits[name]}" for name in ("train", "val", "test") if name in splits),
         "background": f"{plural(background, 'image')} without boxes" if background else "",
         "class_order": f"classes without boxes: {', '.join(unused)}" if unused else order,
-        "sizes": "" if has_images else plural(len(dataset.images), "image"),
+        "sizes": "" if has_images else plural(len(dataset.paths), "image"),
     }
     lost = [f"{_WORDS[what]} ({text})" for what, text in found.items() if text and what not in holds]
-    together = int((groups > 1).sum())
+    together = sum(count > 1 for count in groups.values())
     if together:
         lost.append(f"which images belong together ({plural(together, 'video, burst or scene', 'videos, bursts or scenes')})")
     return lost

@@ -72,7 +72,7 @@ def label_file_names(dataset: Dataset, suffix: str) -> list[str]:
         DataError: two images would share a label file.
     """
     owners: dict[str, str] = {}
-    for path in dataset.images["path"]:
+    for path in dataset.paths:
         name = path.rpartition(".")[0] + suffix
         if name in owners:
             raise DataError(f"{owners[name]} and {path} would share the label file {name}", "Rename one of them.")
@@ -86,9 +86,9 @@ def image_stems(dataset: Dataset) -> list[str]:
     Raises:
         DataError: one has the name of another image (`a.jpg` for `a.jpg.jpg` beside `a.jpg`): readers would take it for that one.
     """
-    by_name = {path.rpartition("/")[2].casefold(): path for path in dataset.images["path"]}
-    stems = [path.rpartition(".")[0] for path in dataset.images["path"]]
-    for path, stem in zip(dataset.images["path"], stems, strict=True):
+    by_name = {path.rpartition("/")[2].casefold(): path for path in dataset.paths}
+    stems = [path.rpartition(".")[0] for path in dataset.paths]
+    for path, stem in zip(dataset.paths, stems, strict=True):
         other = by_name.get(stem.rpartition("/")[2].casefold())
         if other:
             raise DataError(f"{path} without its suffix could not be told from {other}", "Rename one of them.")
@@ -114,5 +114,5 @@ def link_images(dataset: Dataset, images_folder: Path | None, target: Path) -> N
     """Hard-link every image of the data set to `target/<path>`; nothing where there are no images."""
     if images_folder is None:
         return
-    for path in dataset.images["path"]:
+    for path in dataset.paths:
         files.link(f"{images_folder}/{path}", f"{target}/{path}")

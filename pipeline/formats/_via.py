@@ -227,8 +227,8 @@ def entries_to_write(dataset: Dataset, folder: str) -> list[dict[str, Any]]:
     Raises:
         DataError: two images that VIA could not tell apart.
     """
-    names = _names_to_write(dataset.images["path"].tolist())
-    sizes = zip(dataset.images["width"].tolist(), dataset.images["height"].tolist(), strict=True)
+    names = _names_to_write(dataset.paths)
+    sizes = dataset.image_rows("width", "height")
     return [
         {
             "filename": f"{folder}/{name}",

@@ -291,11 +291,11 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """
     link_images(dataset, images_folder, out / IMAGES)
     categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(dataset.class_names, 1)]
-    paths, splits = dataset.images["path"].tolist(), dataset.images["split"].tolist()
-    sizes = list(zip(dataset.images["width"].tolist(), dataset.images["height"].tolist(), strict=True))
+    paths, splits = dataset.paths, dataset.splits
+    sizes = dataset.sizes.tolist()
     annotations: dict[str, list[dict[str, object]]] = {split: [] for split in splits}
-    columns = (dataset.boxes[name].tolist() for name in ("image", "class_id", "x1", "y1", "x2", "y2"))
-    for number, (image, class_id, x1, y1, x2, y2) in enumerate(zip(*columns, strict=True), 1):
+    boxes = zip(dataset.image_of_box.tolist(), dataset.class_ids.tolist(), dataset.edges.tolist(), strict=True)
+    for number, (image, class_id, (x1, y1, x2, y2)) in enumerate(boxes, 1):
         bbox = [x1, y1, x2 - x1, y2 - y1]
         row = {"id": number, "image_id": image + 1, "category_id": class_id + 1, "bbox": bbox}
         annotations[splits[image]].append({**row, "area": bbox[2] * bbox[3], "iscrowd": 0})

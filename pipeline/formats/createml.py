@@ -138,7 +138,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """
     link_images(dataset, images_folder, out / IMAGES)
     documents: dict[str, list[dict[str, object]]] = {}
-    images = zip(dataset.images["path"].tolist(), dataset.images["split"].tolist(), strict=True)
+    images = dataset.image_rows("path", "split")
     for (path, split), (edges, class_ids) in zip(images, dataset.by_image(), strict=True):
         folder, slash, name = path.rpartition("/")
         annotations = [

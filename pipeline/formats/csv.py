@@ -208,7 +208,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("image", "class", *_BOX["xyxy"], "width", "height", "split"))
-    images = dataset.images[["path", "width", "height", "split"]].itertuples(index=False)
+    images = dataset.image_rows("path", "width", "height", "split")
     for (path, *others), (edges, class_ids) in zip(images, dataset.by_image(), strict=True):
         for class_id, box in zip(class_ids.tolist(), edges.tolist(), strict=True):
             writer.writerow((f"{IMAGES}/{path}", dataset.class_names[class_id], *map(plain_number, box), *others))

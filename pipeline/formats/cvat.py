@@ -131,10 +131,10 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         DataError: a name with a character that XML cannot hold.
     """
     link_images(dataset, images_folder, out / IMAGES)
-    bodies: dict[str, list[str]] = {split: [] for split in sorted(set(dataset.images["split"]))}
+    bodies: dict[str, list[str]] = {split: [] for split in sorted(set(dataset.splits))}
     sizes: dict[str, int] = dict.fromkeys(bodies, 0)
     labels = [attributes({"label": name}) for name in dataset.class_names]
-    images = dataset.images[["path", "width", "height", "split"]].itertuples(index=False)
+    images = dataset.image_rows("path", "width", "height", "split")
     for number, ((path, width, height, split), (boxes, class_ids)) in enumerate(zip(images, dataset.by_image(), strict=True)):
         head = attributes({"id": str(number), "name": path, "width": str(width), "height": str(height)})
         shapes = [

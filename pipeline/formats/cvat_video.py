@@ -208,7 +208,7 @@ def image_paths(dataset: Dataset) -> list[str]:
     """Where `write` puts each image, below `images/`: frames are numbered in the order of the data set, anew in each split."""
     counts: dict[str, int] = {}
     paths = []
-    for path, split in zip(dataset.images["path"], dataset.images["split"], strict=True):
+    for path, split in dataset.image_rows("path", "split"):
         frame = counts.get(split, 0)
         counts[split] = frame + 1
         paths.append(f"{split}/frame_{frame:06d}{PurePosixPath(path).suffix}".lstrip("/"))
@@ -228,9 +228,9 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """
     paths = image_paths(dataset)
     if images_folder is not None:
-        for path, target in zip(dataset.images["path"], paths, strict=True):
+        for path, target in zip(dataset.paths, paths, strict=True):
             link(images_folder / path, out / IMAGES / target)
-    boxes, splits = dataset.by_image(), dataset.images["split"].to_numpy()
+    boxes, splits = dataset.by_image(), dataset.splits
     labels = [attributes({"label": name}) for name in dataset.class_names]
     for split in sorted(set(splits)):
         numbers = [number for number in range(len(paths)) if splits[number] == split]
@@ -246,8 +246,8 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
 
 def _common_size(dataset: Dataset, numbers: list[int]) -> tuple[int, int] | None:
     """Width and height of the images, where it is the same for all."""
-    sizes = dataset.images.iloc[numbers][["width", "height"]].drop_duplicates().to_numpy().tolist()
-    return (sizes[0][0], sizes[0][1]) if len(sizes) == 1 else None
+    sizes = set(map(tuple, dataset.sizes[numbers].tolist()))
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _track(number: int, label: str, box: str, frames: Iterable[int]) -> str:

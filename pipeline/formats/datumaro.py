@@ -248,7 +248,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     Raises:
         DataError: Datumaro would take one image for another, because a folder bears the name of a split.
     """
-    paths, splits = dataset.images["path"].tolist(), [split or "default" for split in dataset.images["split"]]
+    paths, splits = dataset.paths, [split or "default" for split in dataset.splits]
     taken = set(paths)
     for path, split in zip(paths, splits, strict=True):
         if f"{split}/{path}" in taken:
@@ -257,7 +257,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     stems = [path.rpartition(".")[0] for path in paths]
     times = Counter(zip(splits, stems, strict=True))
     items: dict[str, list[dict[str, object]]] = {split: [] for split in splits}
-    sizes = dataset.images[["height", "width"]].to_numpy().tolist()
+    sizes = dataset.sizes[:, ::-1].tolist()
     for path, stem, split, size, (edges, class_ids) in zip(paths, stems, splits, sizes, dataset.by_image(), strict=True):
         annotations = [
             {

@@ -179,7 +179,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             suffix and would share a label file, or the name of one in a list of a split could also be read as the path of
             another.
     """
-    for name in (dataset.class_names[number] for number in sorted(set(dataset.boxes["class_id"]))):
+    for name in (dataset.class_names[number] for number in sorted(set(dataset.class_ids.tolist()))):
         if name.lower() == _IGNORED:
             raise _cannot_hold(name, "marks a region that nobody labelled", f"{name}_")
         if len(name.split()) != 1:
@@ -192,8 +192,8 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             for class_id, box in zip(class_ids.tolist(), edges.tolist(), strict=True)
         )
         write_unseen(f"{out}/label_2/{file}", "".join(rows).encode())
-    for split in sorted(set(dataset.images["split"]) - {""}):
-        chosen = [stem for stem, other in zip(stems, dataset.images["split"], strict=True) if other == split]
+    for split in sorted(set(dataset.splits) - {""}):
+        chosen = [stem for stem, other in zip(stems, dataset.splits, strict=True) if other == split]
         write_text(out / "ImageSets" / f"{split}.txt", "".join(f"{stem}\n" for stem in chosen))
 
 

@@ -219,9 +219,9 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             "Label Studio takes these class names for columns", "Rename them (annotate.classes.rename).", columns_by_name
         )
     link_images(dataset, images_folder, out / IMAGES)
-    columns = (dataset.images[column].tolist() for column in ("path", "width", "height"))
+    images = dataset.image_rows("path", "width", "height")
     tasks = []
-    for number, (path, width, height, (edges, class_ids)) in enumerate(zip(*columns, dataset.by_image(), strict=True), 1):
+    for number, ((path, width, height), (edges, class_ids)) in enumerate(zip(images, dataset.by_image(), strict=True), 1):
         size = dict(zip(SIZE, (width, height), strict=True))
         results = [
             {

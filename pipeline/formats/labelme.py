@@ -215,7 +215,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         raise DataError("labelme's labels.txt cannot hold these class names", "Rename them (annotate.classes.rename).", wrong)
     names = label_file_names(dataset, ".json")
     link_images(dataset, images_folder, out / IMAGES)
-    sizes = dataset.images[["path", "width", "height"]].itertuples(index=False)
+    sizes = dataset.image_rows("path", "width", "height")
     for name, (path, width, height), (edges, class_ids) in zip(names, sizes, dataset.by_image(), strict=True):
         document = {
             "version": VERSION,

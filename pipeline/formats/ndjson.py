@@ -196,7 +196,7 @@ def _box_of(kind: str, values: list[Any]) -> Box | None:
 def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """`images/<path>` and dataset.ndjson."""
     link_images(dataset, images_folder, out / IMAGES)
-    records = list(dataset.images[["path", "width", "height", "split"]].itertuples(index=False))
+    records = list(dataset.image_rows("path", "width", "height", "split"))
     is_local = all(split and path.rpartition("/")[0] == split for path, _, _, split in records)
     header = {"type": "dataset", "task": "detect", "name": "dataset", "description": ""}
     names = {str(number): name for number, name in enumerate(dataset.class_names)}

@@ -250,7 +250,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         raise DataError(f"ImageIDs that could also be the path of another image: {', '.join(unclear)}", "Rename the folder.")
     link_images(dataset, images_folder, out / IMAGES)
     tables: dict[str, list[Sequence[object]]] = {f"{_DESCRIPTIONS}-boxable": [(name, name) for name in dataset.class_names]}
-    images = dataset.images[["width", "height", "split"]].itertuples(index=False)
+    images = dataset.image_rows("width", "height", "split")
     for image_id, (width, height, split), (edges, class_ids) in zip(ids, images, dataset.by_image(), strict=True):
         subset = _SUBSETS[split]
         listed = tables.setdefault(f"{subset}-images-with-rotation", [_LIST])

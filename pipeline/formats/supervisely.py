@@ -270,10 +270,10 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
         {"title": name, "shape": "rectangle", "color": _colour(number), "geometry_config": {}, "hotkey": ""}
         for number, name in enumerate(dataset.class_names)
     ]
-    splits = [split for split in _SPLITS if (dataset.images["split"] == split).any()]
+    splits = [split for split in _SPLITS if split in dataset.splits]
     tags = [{"name": split, "value_type": "none", "color": _colour(number + 7)} for number, split in enumerate(splits)]
     write_bytes(out / "meta.json", orjson.dumps({"classes": classes, "tags": tags}))
-    records = dataset.images[["path", "width", "height", "split"]].itertuples(index=False)
+    records = dataset.image_rows("path", "width", "height", "split")
     for (path, width, height, split), (edges, class_ids) in zip(records, dataset.by_image(), strict=True):
         document = {
             "description": "",

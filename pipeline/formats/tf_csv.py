@@ -88,7 +88,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     """
     link_images(dataset, images_folder, out / IMAGES)
     tables: dict[str, io.StringIO] = {}
-    images = dataset.images[["path", "width", "height", "split"]].itertuples(index=False)
+    images = dataset.image_rows("path", "width", "height", "split")
     for (path, width, height, split), (edges, class_ids) in zip(images, dataset.by_image(), strict=True):
         table = tables.setdefault(f"{split}_labels.csv" if split else "labels.csv", io.StringIO())
         writer = csv.writer(table, lineterminator="\n")

@@ -163,7 +163,7 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     stems = image_stems(dataset)
     label_files = label_file_names(dataset, ".xml")
     link_images(dataset, images_folder, out / IMAGES)
-    images = dataset.images[["path", "width", "height"]].itertuples(index=False)
+    images = dataset.image_rows("path", "width", "height")
     for (path, width, height), label_file, (edges, class_ids) in zip(images, label_files, dataset.by_image(), strict=True):
         objects = "".join(
             f"\t<object>\n\t\t<name>{escape(dataset.class_names[class_id])}</name>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>"
@@ -176,6 +176,6 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
             f"\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n"
         )
         write_unseen(f"{out}/Annotations/{label_file}", document.encode())
-    for split in sorted(set(dataset.images["split"]) - {""}):
-        chosen = [stem for stem, other in zip(stems, dataset.images["split"], strict=True) if other == split]
+    for split in sorted(set(dataset.splits) - {""}):
+        chosen = [stem for stem, other in zip(stems, dataset.splits, strict=True) if other == split]
         write_text(out / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in chosen))

@@ -22,6 +22,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 from pydantic import Field
 
 from pipeline.errors import DataError
@@ -35,6 +36,10 @@ from pipeline.ledger import Ledger
 from pipeline.stage import StageParams
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.boxes import Boxes
     from pipeline.dataset import Dataset
     from pipeline.labelling.fileset import FileSet
 
@@ -209,10 +214,16 @@ def _name_classes(labels: Labels, names: list[str], source: str, ledger: Ledger)
             table[:, 2:6] = from_cxcywhn(table[:, 2:6], 1, 1)
 
 
-def _row(class_id: int, numbers: list[float]) -> str:
-    x, y, width, height = numbers
-    row = f"{class_id} {x:.15g} {y:.15g} {width:.15g} {height:.15g}\n"
-    return f"{class_id} {' '.join(map(plain_number, numbers))}\n" if "e" in row else row
+def _rows(class_ids: NDArray[np.int64], fractions: Boxes) -> list[bytes]:
+    """A row a box. Python takes ten times as long as orjson to write a number."""
+    numbers = fractions.round(15).tolist()  # 0.1 + 0.2 is 0.3
+    table = [[class_id, *row] for class_id, row in zip(class_ids.tolist(), numbers, strict=True)]
+    rows = orjson.dumps(table)[2:-2].replace(b"],[", b"\n").replace(b",", b" ").split(b"\n")
+    return [_without_exponent(row) if b"e" in row else row for row in rows]
+
+
+def _without_exponent(row: bytes) -> bytes:
+    return b" ".join(plain_number(float(value)).encode() for value in row.split())
 
 
 def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
@@ -224,19 +235,18 @@ def write(dataset: Dataset, images_folder: Path | None, out: Path) -> None:
     import yaml
 
     from pipeline.boxes import to_cxcywhn
-    from pipeline.dataset import EDGES
 
     label_file_names(dataset, ".txt")
     link_images(dataset, images_folder, out / IMAGES)
-    sizes = dataset.images[["width", "height"]].to_numpy()[dataset.boxes["image"]]
-    fractions = to_cxcywhn(dataset.boxes[EDGES].to_numpy(), sizes[:, 0], sizes[:, 1]).tolist()
-    rows = [_row(*row) for row in zip(dataset.boxes["class_id"].tolist(), fractions, strict=True)]
-    for path, (start, end) in zip(dataset.images["path"].tolist(), dataset.row_ranges(), strict=True):
-        write_unseen(f"{out}/{label_paths(f'{IMAGES}/{path}')[0]}", "".join(rows[start:end]).encode())
+    width, height = dataset.sizes[dataset.image_of_box].T
+    rows = _rows(dataset.class_ids, to_cxcywhn(dataset.edges, width, height))
+    for path, (start, end) in zip(dataset.paths, dataset.row_ranges(), strict=True):
+        lines = b"\n".join(rows[start:end])
+        write_unseen(f"{out}/{label_paths(f'{IMAGES}/{path}')[0]}", lines + b"\n" if lines else b"")
     config: dict[str, object] = {"path": "."}
     for split in ("train", "val", "test"):
-        chosen = dataset.images["path"][dataset.images["split"] == split]
-        if len(chosen):
+        chosen = [path for path, other in zip(dataset.paths, dataset.splits, strict=True) if other == split]
+        if chosen:
             write_text(out / f"{split}.txt", "".join(f"./images/{path}\n" for path in chosen))
             config[split] = f"{split}.txt"
     if len(config) == 1:

@@ -12,11 +12,9 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes
-from pipeline.dataset import EDGES
 from pipeline.images import Header, UnreadableImage, read_header
 from pipeline.labelling import frames
 from pipeline.labelling.checks import check
@@ -28,6 +26,8 @@ from pipeline.ledger import Action, Ledger
 from pipeline.stage import Context
 
 HEADERS_AT_ONCE = 256
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 divided by the golden ratio, odd: D. Knuth, The Art of Computer Programming, volume 3, 6.4."""
 UNDECIDED_KEPT = 20
 """Photos of an undecided frame whose boxes are kept in the other one too, to be shown."""
 
@@ -214,9 +214,21 @@ def check_boxes(work: Import, rows: Rows, headers: Sequence[Header | None]) -> R
     for reason, action, chosen in verdict.findings:
         work.note_boxes(rows, chosen, action, reason)
     rows = Rows(rows.record, rows.photo, rows.class_id, rows.place, verdict.boxes).where(verdict.keep)
-    return work.drop_boxes(rows, box_frame(rows).duplicated().to_numpy(), "duplicate_box")
+    return work.drop_boxes(rows, _repeats(rows), "duplicate_box")
 
 
-def box_frame(rows: Rows) -> pd.DataFrame:
-    """Rows as a table like `Dataset.boxes`, `image` being the photo's position."""
-    return pd.DataFrame({"image": rows.photo, "class_id": rows.class_id, **dict(zip(EDGES, rows.boxes.T, strict=True))})
+def _repeats(rows: Rows) -> NDArray[np.bool_]:
+    """Which rows have the photo, class and edges of one before them."""
+    repeated = np.zeros(len(rows.photo), dtype=bool)
+    table = np.column_stack([rows.photo, rows.class_id, rows.boxes]) + 0.0  # -0.0 is 0.0
+    digest = np.zeros(len(table), dtype=np.uint64)
+    for column in table.view(np.uint64).T:
+        digest = (digest ^ column ^ (column >> np.uint64(32))) * _MIXER
+        digest ^= digest >> np.uint64(29)
+    _, number, count = np.unique(digest, return_inverse=True, return_counts=True)
+    seen: set[bytes] = set()
+    for row in np.flatnonzero(count[number] > 1).tolist():
+        key = table[row].tobytes()
+        repeated[row] = key in seen
+        seen.add(key)
+    return repeated

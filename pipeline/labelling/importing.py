@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pipeline import formats
 from pipeline.boxes import Boxes
-from pipeline.dataset import Dataset
+from pipeline.dataset import BOX_COLUMNS, IMAGE_COLUMNS, Dataset
 from pipeline.errors import ArtifactError, DataError
 from pipeline.files import read_json_lines
 from pipeline.images import Header
@@ -29,7 +28,6 @@ from pipeline.labelling.import_steps import (
     Import,
     Policy,
     Rows,
-    box_frame,
     check_boxes,
     drop_photos_without_labels,
     read_headers,
@@ -205,10 +203,9 @@ def _assemble(
         images.append((path, header.width, header.height, origin["hash"], path, group, work.found.splits[number], ""))
     if not images:
         raise DataError("Not one image could be used", "", [f"{photos[number]}: {why}" for number, why in work.dropped.items()])
-    columns = ["path", "width", "height", "hash", "source_id", "group_id", "split", "dhash"]
-    boxes = box_frame(rows)
-    boxes["image"] = new_number[rows.photo]
-    return Dataset(names, pd.DataFrame(images, columns=columns), boxes)
+    table = dict(zip(IMAGE_COLUMNS, map(list, zip(*images, strict=True)), strict=True))
+    boxes = dict(zip(BOX_COLUMNS, (new_number[rows.photo], rows.class_id, *rows.boxes.T), strict=True))
+    return Dataset(names, table, boxes)
 
 
 def read_origins(path: Path) -> dict[str, dict[str, object]]:
@@ -243,7 +240,7 @@ def warn_of_unlabelled(dataset: Dataset, ledger: Ledger, context: Context) -> No
     if not unlabelled:
         return
     folders = {path.rpartition("/")[0] for path in unlabelled}
-    bare = sorted(folders - {path.rpartition("/")[0] for path in dataset.images["path"] if path not in unlabelled})
+    bare = sorted(folders - {path.rpartition("/")[0] for path in dataset.paths if path not in unlabelled})
     where = f" (in {', '.join(folder or '.' for folder in bare[:5])} not one image has labels)" if bare else ""
     context.warn(
         f"Images without labels: {len(unlabelled)}{where}. They are taken for background; "

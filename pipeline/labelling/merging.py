@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pipeline.dataset import EDGES, Dataset
 from pipeline.errors import DataError
@@ -24,6 +24,9 @@ from pipeline.labelling.import_steps import Policy
 from pipeline.labelling.importing import NONE, Imported, import_files
 from pipeline.ledger import Ledger
 from pipeline.stage import Context
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def import_sources(
@@ -84,6 +87,8 @@ def note_links(files: FileSet, ledger: Ledger) -> None:
 
 def merge(parts: Sequence[Dataset], classes: Classes, ledger: Ledger) -> Dataset:
     """One data set of all parts; `classes` is the user's wish on the classes that result."""
+    import pandas as pd
+
     names = list(dict.fromkeys(name for part in parts for name in part.class_names))
     images = pd.concat([part.images for part in parts]).drop_duplicates("path", ignore_index=True)
     images = images.assign(split=_splits(images["path"], parts, ledger))
@@ -99,7 +104,7 @@ def merge(parts: Sequence[Dataset], classes: Classes, ledger: Ledger) -> Dataset
 def _splits(paths: pd.Series, parts: Sequence[Dataset], ledger: Ledger) -> list[str]:
     said: dict[str, set[str]] = defaultdict(set)
     for part in parts:
-        for path, split in zip(part.images["path"], part.images["split"], strict=True):
+        for path, split in part.image_rows("path", "split"):
             said[path] |= {split} - {""}
     for path, splits in said.items():
         if len(splits) > 1:
@@ -110,11 +115,13 @@ def _splits(paths: pd.Series, parts: Sequence[Dataset], ledger: Ledger) -> list[
 
 def _boxes(paths: pd.Series, names: Sequence[str], parts: Sequence[Dataset]) -> pd.DataFrame:
     """The boxes of all parts, with image numbers and class ids of the whole."""
+    import pandas as pd
+
     number_of = {path: number for number, path in enumerate(paths)}
     class_of = {name: number for number, name in enumerate(names)}
     tables = []
     for part in parts:
-        images = np.array([number_of[path] for path in part.images["path"]], dtype=np.int64)
+        images = np.array([number_of[path] for path in part.paths], dtype=np.int64)
         classes = np.array([class_of[name] for name in part.class_names], dtype=np.int64)
         columns = {"image": images[part.boxes["image"].to_numpy()], "class_id": classes[part.boxes["class_id"].to_numpy()]}
         tables.append(part.boxes.assign(**columns))

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("runner", "reasons runner"),
         ("stages", "stages"),
         ("tools and plugins", ""),  # everything that is not named: sources, formats, runtimes, metrics, yolo, …
-        ("data", "boxes dataset detections images ledger parallel"),
+        ("data", "boxes columns dataset detections images ledger parallel"),
         (
             "base",
             "files fingerprint locking machine params params_messages params_yaml paths plugins stage store version wording",
