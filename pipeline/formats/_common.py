@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
+THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
+"""A number that is a thousand as likely as one: 1,024."""
 SAMPLE = 20
 """Label files that `detect` looks into."""
 
@@ -30,6 +32,13 @@ def spread(paths: Sequence[str], count: int = SAMPLE) -> list[str]:
 def brief(value: object) -> str:
     """A value for a message: short, however long or deeply nested it is."""
     return _brief.repr(value)
+
+
+def with_point(text: str | None) -> str | None:
+    """The text of a number, its decimal comma a point, where the comma can be nothing else: 12,5 and 0,025, but not 1,024."""
+    if text and text.count(",") == 1 and "." not in text and not THOUSANDS.fullmatch(text):
+        return text.replace(",", ".")
+    return text
 
 
 def as_size(value: object) -> int:

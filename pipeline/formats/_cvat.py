@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import DataError
-from pipeline.formats._common import as_size, spread
+from pipeline.formats._common import as_size, spread, with_point
 from pipeline.formats._shapes import Box, of_coco_rle, of_ellipse, of_points, of_rotated
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import Labels, Malformed, split_of_file, split_of_folder
@@ -64,9 +64,9 @@ class Shape(NamedTuple):
 def read_shape(element: ET.Element) -> Shape | None:
     """The shape of an element; None where it is incomplete or no numbers."""
     try:
-        degrees = float(element.get("rotation") or 0)
+        degrees = float(with_point(element.get("rotation")) or 0)
         if element.tag in ("box", "ellipse"):
-            a, b, c, d = (float(element.attrib[name]) for name in (_BOX if element.tag == "box" else _ELLIPSE))
+            a, b, c, d = (float(with_point(element.attrib[name]) or "") for name in (_BOX if element.tag == "box" else _ELLIPSE))
             return Shape(element.tag, (a, b, c, d), degrees)
         box = _polygon(element) if element.tag == "polygon" else _mask(element)
     except (KeyError, ValueError, OverflowError):
@@ -75,7 +75,16 @@ def read_shape(element: ET.Element) -> Shape | None:
 
 
 def _polygon(element: ET.Element) -> Box | None:
-    return of_points([pair.split(",") for pair in element.attrib["points"].split(";")])
+    return of_points([_corner(pair) for pair in element.attrib["points"].split(";")])
+
+
+def _corner(pair: str) -> tuple[str | None, str | None]:
+    """`12.5,33.1`, or `12,5,33,1` with decimal commas; of `12,5,33` nobody can say which comma is which."""
+    parts = pair.split(",")
+    if len(parts) == 4:
+        return with_point(",".join(parts[:2])), with_point(",".join(parts[2:]))
+    x, y = parts
+    return x, y
 
 
 def _mask(element: ET.Element) -> Box | None:

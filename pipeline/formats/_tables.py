@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.formats._common import as_size
+from pipeline.formats._common import THOUSANDS, as_size
 from pipeline.formats._csv import Table, number
 from pipeline.labelling.labels import ROW, LabelledImage, Labels, Malformed, split_of_file, split_of_folder
 from pipeline.ledger import Ledger
@@ -18,7 +18,6 @@ BoxShape = Literal["xyxy", "xywh", "cxcywh"]
 
 SMALLEST_IMAGE_PX = 20
 _BLANK = frozenset({"", "na", "nan", "none", "null"})
-_THOUSANDS = re.compile(r"\s*[1-9]\d{0,2},\d{3}\s*")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class _Rows:
         """None for what are not four numbers."""
         if len(cells) == 1:
             cells = re.split(r"[\s,;]+", cells[0].strip(" \t[](){}"))
-        elif self.delimiter == "," and any("," in cell and _THOUSANDS.fullmatch(cell) for cell in cells):
+        elif self.delimiter == "," and any("," in cell and THOUSANDS.fullmatch(cell) for cell in cells):
             return None  # in a file of commas, 1,024 is a thousand as likely as one
         try:
             a, b, c, d = map(number, cells)

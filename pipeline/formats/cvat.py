@@ -14,6 +14,8 @@ The split is the `subset` of the image, or else that of its task, or else the fi
 split (`train.xml`). CVAT saves images in `images/`, those of a project in `images/<subset>/`, and that is where a name is looked
 for first. Frames of a video have names without a suffix (`frame_000012`), and all of them are one group. A shape that
 Datumaro took from a video may bear `outside="1"`: its object is out of sight, and its box is dropped.
+A number may have a decimal comma (`xtl="12,5"`, `points="12,5,33,1;…"`), which other programs write in some languages; a
+shape in which it is unclear (`1,024`, `12,5,33`) is dropped and stands in the ledger.
 Both kinds of file have the same root: one with `<track>` is of the format `cvat_video`.
 """
 

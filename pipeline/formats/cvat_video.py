@@ -17,7 +17,7 @@ and the ledger says so once a track. Masks are never interpolated. A track witho
 (Datumaro's) and is not filled. Only frames of which there is an image are filled, and every image of the task is one of its
 group, with or without objects. A single shape in the frame before the last is exported by CVAT without its end, and so goes
 on to the last. Polylines, points, cuboids and skeletons have no box and are dropped; `occluded`, `z_order`, `source`,
-`group_id` and attributes say nothing about one. Classes and splits are as in the format `cvat`.
+`group_id` and attributes say nothing about one. Classes, splits and decimal commas are as in the format `cvat`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ Quirks: the root element is Pascal VOC's, but nothing has a `<bndbox>`. A boundi
 the `<box>` in the file is taken, which LabelMe itself rounds to a pixel; the masks and scribbles that a file names (in the
 folders `Masks` and `Scribbles`) are no photos. A part (`<ispartof>`) is an object of its own. A polygon of two points is a line,
 of one a point. Text may have line ends around it. `<filename>` may be that of another image: one of the XML file's own name is
-preferred. Classes are whatever people typed, in alphabetical order.
+preferred. Numbers may have a decimal comma (`12,5`), as programs write in
+some languages; an object in which it may be that of a thousand (`1,024`) is dropped and stands in the ledger. Classes are
+whatever people typed, in alphabetical order.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import as_size, brief, spread
+from pipeline.formats._common import as_size, brief, spread, with_point
 from pipeline.formats._labelme import names_of_image
 from pipeline.formats._shapes import Box, of_points
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
@@ -97,7 +99,8 @@ def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledg
         ledger.add("box", action, reason, path=record.label, file=record.file, line=line, detail=f"{name} {detail}".strip())
 
     polygon, painted = item.find("polygon"), item.find("segm/box")
-    corners = [(point.findtext("x"), point.findtext("y")) for point in polygon.iter("pt")] if polygon is not None else []
+    points = polygon.iter("pt") if polygon is not None else ()
+    corners = [(with_point(point.findtext("x")), with_point(point.findtext("y"))) for point in points]
     box, shape = (of_points(corners), "polygon") if corners else (_box_of(painted), "mask")
     if text(item, "deleted") == "1":
         note("dropped", "deleted")
@@ -119,7 +122,7 @@ def _box_of(painted: ET.Element | None) -> Box | None:
     if painted is None:
         return None
     try:
-        x1, y1, x2, y2 = (float(text(painted, tag)) for tag in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (float(with_point(text(painted, tag)) or "") for tag in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError:
         return None
     return x1, y1, x2, y2

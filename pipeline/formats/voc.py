@@ -9,9 +9,10 @@ raises a 0 to 1, https://github.com/HumanSignal/labelImg/blob/master/libs/pascal
 apart, so numbers are kept as they are; `options: {one_based: true}` reads the challenge's way: 1 less for xmin and ymin.
 
 Quirks: `<filename>` may lack its suffix, or still bear the name of the image it was copied from: an image of the XML file's own
-name is preferred. `<size>` may be 0 and counts as unknown then. `<part>` boxes are no objects. Edges may be floats. Classes
-have no numbers; they come in alphabetical order. Lists such as `dog_train.txt` name no split, `trainval.txt` is the union
-of two.
+name is preferred. `<size>` may be 0 and counts as unknown then. `<part>` boxes are no objects. Edges may be floats, also
+with the decimal comma of a program that ran in such a language (`12,5`); `1,024`, which may be a thousand, is dropped and stands
+in the ledger. Classes have no numbers; they come in alphabetical order. Lists such as `dog_train.txt` name no split,
+`trainval.txt` is the union of two.
 An XML file that declares entities is refused: nothing needs them, and they are how a small file becomes a large one.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +37,7 @@ from pipeline.formats._common import (
     plain_number,
     present_names,
     spread,
+    with_point,
 )
 from pipeline.formats._xml import escape, locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
@@ -109,7 +112,8 @@ def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, option
     written, folder_path = root.findtext("filename") or "", text(root, "path")
     if not is_own_name(stem, written):
         written = written.strip()  # only then: a name may begin or end with a space
-    width, height = as_size(root.findtext("size/width")), as_size(root.findtext("size/height"))
+    size = root.find("size")
+    width, height = (0, 0) if size is None else (as_size(size.findtext("width")), as_size(size.findtext("height")))
     names = [written, folder_path]
     if not is_own_name(stem, written):
         names.insert(0, stem)
@@ -124,28 +128,30 @@ def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, option
 
 
 def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledger: Ledger, options: Options) -> None:
-    name, difficult, edges = "", "", {}
-    for child in item:
-        if child.tag == "name":
-            name = (child.text or "").strip()
-        elif child.tag == "bndbox":
-            edges = {edge.tag: edge.text for edge in child}
-        elif child.tag == "difficult":
-            difficult = (child.text or "").strip()
+    name, box = text(item, "name"), item.find("bndbox")
     record = labels.images[image]
-    if difficult == "1" and options.difficult == "drop":
+    if options.difficult == "drop" and text(item, "difficult") == "1":
         _drop(ledger, "difficult", record, labels, number)
     elif not name:
         _drop(ledger, "no_class", record, labels, number)
+    elif box is None or not len(box):
+        _drop(ledger, "no_box", record, labels, number)
     else:
         try:
-            x1, y1, x2, y2 = map(float, map(edges.__getitem__, _EDGES))  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError):
-            reason = "malformed_box" if edges else "no_box"
-            _drop(ledger, reason, record, labels, number, ", ".join(f"{key}={value}" for key, value in edges.items()))
+            x1, y1, x2, y2 = _edges(box)
+        except (TypeError, ValueError):
+            _drop(ledger, "malformed_box", record, labels, number, ", ".join(f"{edge.tag}={edge.text}" for edge in box))
             return
         shift = 1.0 if options.one_based else 0.0
         labels.rows.extend((image, labels.class_id(name), x1 - shift, y1 - shift, x2, y2, number))
+
+
+def _edges(box: ET.Element) -> Iterable[float]:
+    texts = [box.findtext(tag) for tag in _EDGES]
+    try:
+        return [float(written) for written in texts]  # type: ignore[arg-type]
+    except ValueError:
+        return [float(with_point(written)) for written in texts]  # type: ignore[arg-type]
 
 
 def _drop(ledger: Ledger, reason: str, record: LabelledImage, labels: Labels, number: int, detail: str = "") -> None:

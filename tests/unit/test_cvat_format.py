@@ -218,3 +218,17 @@ def test_a_name_that_no_xml_can_hold_is_not_written(tmp_path: Path) -> None:
     dataset = Dataset.from_rows(["a\x01"], [{"path": "a.jpg", "width": 10, "height": 9}], [])
     with pytest.raises(DataError, match=r"\\x01.*XML cannot hold"):
         cvat.write(dataset, None, tmp_path)
+
+
+def test_decimal_commas(collected: Collected) -> None:
+    shapes = (
+        '<box label="b" xtl="1,5" ytl="2" xbr="3,25" ybr="4" rotation="0,0"></box>\n'
+        '<polygon label="p" points="1,5,2,5;9,5,2,5;5,0,8,75"></polygon>\n'
+        '<polygon label="whole" points="1,2;9,2;5,8"></polygon>\n'
+        '<polygon label="unclear" points="1,5,2;9,5,2;5,0,8"></polygon>\n'
+        '<box label="thousand" xtl="1,024" ytl="2" xbr="3" ybr="4"></box>'
+    )
+    result = collected.image("images/a.jpg", 100, 50).text("x.xml", xml(image(shapes))).run()
+    assert [box[1:] for box in result.boxes()] == [("b", 1.5, 2, 3.25, 4), ("p", 1.5, 2.5, 9.5, 8.75), ("whole", 1, 2, 9, 8)]
+    dropped = [(entry.reason, entry.line) for entry in result.entries if entry.action == "dropped"]
+    assert dropped == [("malformed_box", 7), ("malformed_box", 8)]

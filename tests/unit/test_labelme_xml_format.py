@@ -155,3 +155,17 @@ def test_files_that_cannot_be_read(collected: Collected) -> None:
         "cut.xml:3: malformed XML",
     ]
     assert [box[0] for box in collected.run(on_invalid="drop").boxes()] == ["a.jpg"]
+
+
+def test_decimal_commas(collected: Collected) -> None:
+    collected.image("a.jpg").text(
+        "a.xml",
+        document(
+            item("tree", points(("1,5", "2,5"), ("8", "1"), ("5,25", "9"))),
+            item("plate", "<segm><box><xmin>2,5</xmin><ymin>1</ymin><xmax>3,5</xmax><ymax>5</ymax></box></segm>"),
+            item("unclear", points(("1,024", 2), (8, 1), (5, 9))),
+        ),
+    )
+    result = collected.run()
+    assert [box[1:] for box in result.boxes()] == [("tree", 1.5, 1, 8, 9), ("plate", 2.5, 1, 3.5, 5)]
+    assert [(entry.reason, entry.line) for entry in result.entries if entry.action == "dropped"] == [("malformed_box", 5)]

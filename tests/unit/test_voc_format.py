@@ -120,3 +120,23 @@ def test_voc_list_of_a_split_that_is_not_utf8(collected: Collected) -> None:
         collected.run()
     places = [problem.split(": ", 1)[0] for problem in error.value.problems]
     assert places == ["Annotations/b.xml:1", "ImageSets/Main/train.txt:2"]
+
+
+def test_decimal_commas(collected: Collected) -> None:
+    """Of programs that ran in a language with one; 1,024 may as well be a thousand."""
+
+    def item(name: str, *edges: str) -> str:
+        tags = zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True)
+        return (
+            f"<object><name>{name}</name><bndbox>{''.join(f'<{tag}>{value}</{tag}>' for tag, value in tags)}</bndbox></object>\n"
+        )
+
+    rows = [("1,5", "2", "8,25", "9.5"), ("0,125", "1", " 8,0 ", "9"), ("1,024", "1", "8", "9"), ("1,5,2", "1", "8", "9")]
+    body = "\n".join(item("x", *edges) for edges in rows)
+    collected.image("a.jpg").text("a.xml", f"<annotation>\n{body}</annotation>")
+    result = collected.run()
+    assert result.boxes() == [("a.jpg", "x", 1.5, 2, 8.25, 9.5), ("a.jpg", "x", 0.125, 1, 8, 9)]
+    assert [(entry.reason, entry.where(), entry.detail) for entry in result.entries] == [
+        ("malformed_box", "a.xml:6", "xmin=1,024, ymin=1, xmax=8, ymax=9"),
+        ("malformed_box", "a.xml:8", "xmin=1,5,2, ymin=1, xmax=8, ymax=9"),
+    ]
