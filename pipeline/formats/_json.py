@@ -10,7 +10,7 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -26,6 +26,7 @@ TELLING = ("annotations", "asset", "categories", "data", "filename", "images", "
 """For every format of JSON objects a key that it has and few others have."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PIECE = 1 << 18
+_OVERLAP = 200
 _MARKS = b"\xef\xbb\xbf \t\r\n"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _ALIKE: dict[Sniffed, Sniffed] = {}
@@ -121,24 +122,39 @@ def _sniff(files: FileSet, path: str, keys: Sequence[str]) -> Sniffed:
     return sniffed
 
 
+def occurs(files: FileSet, path: str, pattern: re.Pattern[bytes]) -> bool:
+    """Whether a pattern of less than 200 bytes is found in a file, which is read no further than to its first place."""
+    before = b""
+    for text in _pieces(files, path):
+        if pattern.search(before + text):
+            return True
+        before = text[-_OVERLAP:]
+    return False
+
+
 def _search(files: FileSet, path: str, keys: set[str]) -> tuple[bytes, set[str]]:
-    """The first character, and those of `keys` that occur; in pieces, because a file may be as large as the memory."""
+    """The first character, and those of `keys` that occur."""
     pending = {key: f'"{key}"'.encode() for key in keys}
     longest = max(map(len, pending.values()), default=0)
     opening, before = b"", b""
+    for text in _pieces(files, path):
+        if not opening:
+            opening = text[:100].lstrip(_MARKS)[:1]
+            if opening not in (b"{", b"["):
+                return b"", set()
+        text = before + text
+        pending = {key: quoted for key, quoted in pending.items() if quoted not in text}
+        if not pending:
+            break
+        before = text[-longest:]
+    return opening, keys - pending.keys()
+
+
+def _pieces(files: FileSet, path: str) -> Iterator[bytes]:
+    """The text of a file as UTF-8, in pieces, because it may be as large as the memory."""
     with open(os.path.join(files.root, path), "rb", buffering=0) as stream:
         piece = stream.read(_PIECE)
         decode = codecs.getincrementaldecoder("utf-16")("ignore").decode if piece[:2] in _UTF_16 else None
         while piece:
-            text = decode(piece).encode() if decode else piece
-            if not opening:
-                opening = text[:100].lstrip(_MARKS)[:1]
-                if opening not in (b"{", b"["):
-                    return b"", set()
-            text = before + text
-            pending = {key: quoted for key, quoted in pending.items() if quoted not in text}
-            if not pending:
-                break
-            before = text[-longest:]
+            yield decode(piece).encode() if decode else piece
             piece = stream.read(_PIECE)
-    return opening, keys - pending.keys()

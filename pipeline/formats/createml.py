@@ -56,7 +56,7 @@ def detect(files: FileSet) -> Evidence | None:
     if len(paths) > _json.SNIFFED_FILES:
         paths = spread(paths)
     for path in paths:
-        if _json.opens_with(files, path, b"[") and _BOX.search(_plain(files.read_bytes(path))):
+        if _json.opens_with(files, path, b"[") and _json.occurs(files, path, _BOX):
             return Evidence(f"{path} is a list of images whose annotations have coordinates")
     return None
 

@@ -31,7 +31,7 @@ from pipeline.files import write_bytes
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import as_size, brief, link_images, spread
 from pipeline.formats._datumaro import box_of, is_true
-from pipeline.formats._json import SNIFFED_FILES, has_keys, parse
+from pipeline.formats._json import SNIFFED_FILES, has_keys, occurs, parse
 from pipeline.formats._shapes import Box, of_points
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, split_of_file
 from pipeline.ledger import Action, Ledger
@@ -96,7 +96,7 @@ def _is_datumaro(files: FileSet, path: str) -> bool:
     if not has_keys(files, path, "categories", "items", "annotations"):
         return False
     # "items" is also what somebody may call a class or an attribute.
-    return bool(_ITEMS.search(files.read_bytes(path).replace(b"\0", b"")))
+    return occurs(files, path, _ITEMS)
 
 
 def read(files: FileSet, ledger: Ledger, options: Options) -> Labels:

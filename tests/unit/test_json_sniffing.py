@@ -56,3 +56,23 @@ def test_all_formats_together_read_a_file_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(FileSet, "read_bytes", lambda files, path: pytest.fail(f"{path} is read whole"))
     assert formats.choose(files)[0] == "coco"
     assert searched == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        (
+            "createml",
+            [{"image": "a.jpg", "annotations": [{"label": "cat", "coordinates": {"x": 1, "y": 1, "width": 1, "height": 1}}]}],
+        ),
+        ("datumaro", {"categories": {"label": {"labels": [{"name": "cat"}]}}, "items": [{"id": "a", "annotations": []}]}),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_pattern_is_looked_for_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, document: object, encoding: str
+) -> None:
+    monkeypatch.setattr(_json, "_PIECE", 37)
+    files = file_set(tmp_path, json.dumps(document, indent=8).encode(encoding))
+    monkeypatch.setattr(FileSet, "read_bytes", lambda files, path: pytest.fail(f"{path} is read whole"))
+    assert formats.choose(files)[0] == name
