@@ -3,8 +3,7 @@
     python benchmarks/import.py [--images 5000] [--boxes 50000] [--rounds 3] [--peers /path/to/python] [--million]
 
 A figure is that of a whole process: CPU seconds (user and system, all threads, start-up included) and peak memory, the median of
-some rounds in which all take their turn, after one turn that does not count. What each has written is counted, images and boxes.
-Linux and macOS. A peak below that of this script, some 20 MB, cannot be seen. The steps:
+some rounds in which all take their turn, after one turn that does not count. Linux and macOS. A peak below 20 MB is not seen.
 
     voc      VOC to YOLO, one txt an image. floor: ElementTree and a loop over children, the standard library only.
     coco     COCO to YOLO, one txt an image. floor: orjson.
@@ -235,10 +234,9 @@ def with_datumaro(step: str, source: str, target: str) -> None:
 def with_supervision(step: str, source: str, target: str) -> None:
     from supervision import DetectionDataset
 
-    if step == "voc":
-        labels = DetectionDataset.from_pascal_voc(f"{source}/JPEGImages", f"{source}/Annotations")
-    else:
-        labels = DetectionDataset.from_coco(f"{source}/images", f"{source}/annotations/instances_train.json")
+    read = DetectionDataset.from_pascal_voc if step == "voc" else DetectionDataset.from_coco
+    places = ("JPEGImages", "Annotations") if step == "voc" else ("images", "annotations/instances_train.json")
+    labels = read(*(f"{source}/{place}" for place in places))
     labels.as_yolo(annotations_directory_path=f"{target}/labels", data_yaml_path=f"{target}/data.yaml")
 
 
@@ -270,10 +268,9 @@ class Turn:
 def turn(command: list[str], target: Path) -> Turn:
     """Run a command that writes to `target`; a RuntimeError with its last line where it fails.
 
-    What it has written is moved aside, not deleted: ext4 does not give out the inodes of files that were deleted a moment ago, and
-    searching past thousands of them would be most of what the next process costs.
+    What it has written is moved aside: ext4 searches past the inodes of files that were deleted a moment ago, thousands here,
+    and that would be most of what the next process costs. Containers forbid bytecode; an installed program has it.
     """
-    # Containers forbid bytecode; an installed program has it.
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     environment |= {"YOLO_CONFIG_DIR": str(target.parent), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false"}
     if command[0] == sys.executable:
@@ -284,22 +281,19 @@ def turn(command: list[str], target: Path) -> Turn:
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         last = (output.read().strip().splitlines() or ["it printed nothing"])[-1]
-    if process.returncode:
-        shutil.rmtree(target, ignore_errors=True)
-        raise RuntimeError(f"exit status {process.returncode}: {last[:200]}")
     written = count(target, last)
     if target.exists():
         target.rename(tempfile.mkdtemp(prefix="before-", dir=target.parent))
+    if process.returncode:
+        raise RuntimeError(f"exit status {process.returncode}: {last[:200]}")
     return Turn(usage.ru_utime + usage.ru_stime, usage.ru_stime, usage.ru_maxrss / MEGABYTE, written)
 
 
 def count(target: Path, last: str) -> tuple[int, int]:
     """Images and boxes: label files and their lines, or where there are none, what the command printed last."""
     texts = [path.read_bytes().count(b"\n") for path in target.rglob("*.txt") if path.stem.isdigit()]
-    if not texts and re.fullmatch(r"\d+ \d+", last):
-        images, boxes = last.split()
-        return int(images), int(boxes)
-    return len(texts), sum(texts)
+    printed = re.fullmatch(r"(\d+) (\d+)", last)
+    return (int(printed[1]), int(printed[2])) if printed and not texts else (len(texts), sum(texts))
 
 
 def compare(commands: dict[str, list[str]], target: Path, rounds: int) -> bool:
@@ -323,8 +317,8 @@ def compare(commands: dict[str, list[str]], target: Path, rounds: int) -> bool:
             print(f"{name:24}failed: {failed[name]}")
             continue
         times = [cost.cpu_seconds for cost in costs]
-        seconds, peak = statistics.median(times), statistics.median(cost.peak_mb for cost in costs)
-        system = statistics.median(cost.system_seconds for cost in costs)
+        rows = [(cost.cpu_seconds, cost.system_seconds, cost.peak_mb) for cost in costs]
+        seconds, system, peak = map(statistics.median, zip(*rows, strict=True))
         unit = unit or seconds
         images, boxes = costs[0].written
         figures = f"{seconds:10.2f}{min(times):10.2f}{max(times):10.2f}{system:10.2f}{seconds / unit:10.2f}{peak:10.0f}"
@@ -395,9 +389,7 @@ def main() -> int:
             make, title = STEPS[step]
             images, boxes = (100_000, 1_000_000) if step == "million" else (options.images, options.boxes)
             print(f"\n{title}: {images:,} images, {boxes:,} boxes", flush=True)
-            folder = Path(name).resolve() / step
-            folder.mkdir()
-            source, target = folder / "data", folder / "written"
+            source, target = (Path(name).resolve() / step / part for part in ("data", "written"))
             with multiprocessing.get_context("spawn").Pool(1) as pool:  # a child's peak memory starts at that of its parent
                 pool.apply(make, (source, images, boxes))
             sound &= compare(commands_of(step, source, target, peers), target, options.rounds)

@@ -62,6 +62,22 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     yield from (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
 
 
+def read_bytes(path: str) -> bytes:
+    """As `Path.read_bytes`, with half of the calls to the system: for thousands of small files."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(handle).st_size
+        data = os.read(handle, size)
+        if size and len(data) == size:
+            return data
+        pieces = [data]  # a pipe, or larger than one call reads
+        while piece := os.read(handle, 1 << 20):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(handle)
+
+
 def write_unseen(path: str | Path, data: bytes) -> None:
     """Write a file of a folder that has a temporary name itself, and is renamed when all of it is there.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from types import ModuleType
 
 from pipeline.errors import UsageError, did_you_mean
@@ -14,6 +15,11 @@ from pipeline.errors import UsageError, did_you_mean
 
 def names(package: str) -> list[str]:
     """The plugins of a package such as "pipeline.formats", sorted."""
+    return list(_names(package))
+
+
+@cache
+def _names(package: str) -> list[str]:
     folder = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))
 

@@ -46,8 +46,8 @@ def parse(files: FileSet, path: str) -> ET.Element:
 
 def _is_deeper(root: ET.Element, limit: int) -> bool:
     level = [root]
-    for _ in range(limit):
-        level = [child for element in level for child in element]
+    for _ in range(limit - 1):  # what has no children is not looked at: most of a file
+        level = [child for element in level for child in element if len(child)]
         if not level:
             return False
     return True

@@ -69,6 +69,10 @@ class FileSet:
         return replace(self, paths=tuple(sorted([*others, *photos])))
 
     @cached_property
+    def _start(self) -> str:
+        return os.path.join(self.root, "")
+
+    @cached_property
     def members(self) -> frozenset[str]:
         return frozenset(self.paths)
 
@@ -114,8 +118,7 @@ class FileSet:
         return (self.photo_root or self.root) / path
 
     def read_bytes(self, path: str) -> bytes:
-        with open(os.path.join(self.root, path), "rb") as stream:
-            return stream.read()
+        return files.read_bytes(f"{self._start}{path}")
 
     def read_text(self, path: str) -> str:
         """The text of a file: UTF-8, or UTF-16 with a byte-order mark.

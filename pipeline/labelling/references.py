@@ -28,6 +28,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 EXACT, BY_NAME, BY_STEM = 0, 1, 2
+_DOTTED = re.compile(r"(^|/)(\.{0,2}(/|$))")
+"""An empty part of a path, `.` or `..`."""
+_SPELLED = re.compile(r"^\s|\s$|[\\%]")
 _ANY_IMAGES = frozenset({"data", "image", "images", "img", "imgs", "jpegimages", "photos", "pictures"})
 """Folders that say no more than that images lie there."""
 
@@ -58,9 +61,8 @@ class References:
         for path in sorted(self._paths):
             whole = os.path.splitext(path)[0]
             self._without_suffix[whole] = "" if whole in self._without_suffix else path
-            name = _key(path.rpartition("/")[2])
-            self._by_name.setdefault(name, []).append(path)
-            self._by_stem.setdefault(os.path.splitext(name)[0], []).append(path)
+            self._by_name.setdefault(_key(path.rpartition("/")[2]), []).append(path)
+            self._by_stem.setdefault(_key(whole.rpartition("/")[2]), []).append(path)
 
     def exact(self, path: str) -> str:
         """The file of that path, or the only one that it becomes by adding a suffix; "" where there is none."""
@@ -83,9 +85,11 @@ class References:
 
     def _at(self, name: str, near: str) -> str:
         folder = near
+        is_plain = not _DOTTED.search(name)
         while folder:
             folder = folder.rpartition("/")[0]
-            path = posixpath.normpath(f"{folder}/{name}" if folder else name)
+            path = f"{folder}/{name}" if folder else name
+            path = path if is_plain else posixpath.normpath(path)
             if path in self._paths or path in self._without_suffix:
                 return self.exact(path)
         return self.exact(name)
@@ -120,6 +124,8 @@ def _key(name: str) -> str:
 
 def _spellings(name: str) -> list[str]:
     found = [name]
+    if not _SPELLED.search(name):
+        return found
     for spelling in (name.strip(), name.strip().replace("\\", "/"), unquote(name.strip().replace("\\", "/"))):
         if spelling not in found:
             found.append(spelling)
