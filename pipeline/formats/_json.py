@@ -125,8 +125,9 @@ def _sniff(files: FileSet, path: str, keys: Sequence[str]) -> Sniffed:
 def occurs(files: FileSet, path: str, pattern: re.Pattern[bytes]) -> bool:
     """Whether a pattern of less than 200 bytes is found in a file, which is read no further than to its first place."""
     before = b""
-    for text in _pieces(files, path):
-        if pattern.search(before + text):
+    for piece in _pieces(files, path):
+        text = before + piece.replace(b"\0", b"")  # UTF-16 without its mark, as far as it is ASCII
+        if pattern.search(text):
             return True
         before = text[-_OVERLAP:]
     return False
