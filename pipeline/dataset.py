@@ -196,7 +196,7 @@ class Dataset:
 
     def background(self) -> int:
         """How many images have no box."""
-        return len(self.paths) - len(np.unique(self.image_of_box))
+        return len(self.paths) - len(set(self.image_of_box.tolist()))
 
     def counts(self) -> dict[str, object]:
         """What a manifest and a table show: images, boxes, and boxes per class."""

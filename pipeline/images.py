@@ -4,7 +4,7 @@ Everything in memory is upright RGB, uint8, (H, W, 3), whatever the file holds: 
 transparent. Headers are read without decoding. Of a file with several pages or frames (TIFF, GIF, MPO) the first is read. A file
 that cannot be read whole raises `UnreadableImage`; nothing is repaired and nothing is half-read in silence.
 
-OpenCV is imported where pixels are decoded: an import of labels reads headers only, and half of its time would go there.
+OpenCV and Pillow are imported where they are needed: an import of labels reads headers only, those of plain JPEGs by itself.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from pipeline import files
 from pipeline.detections import Image
 from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 MAX_PIXELS = 200_000_000
@@ -103,6 +104,9 @@ def read_header(path: Path) -> Header:
     plain = _plain_jpeg(path)
     if plain:
         return plain
+    from PIL import Image as PillowImage
+    from PIL import UnidentifiedImageError
+
     _configure_pillow()
     try:
         with PillowImage.open(path) as image:
@@ -154,6 +158,8 @@ def _plain_jpeg(path: Path) -> Header | None:
 # What these libraries say of a damaged file on stderr, our own error says with the file's name.
 @lru_cache(maxsize=1)
 def _configure_pillow() -> None:
+    from PIL import Image as PillowImage
+
     # Our own limit gives a ledger entry; Pillow's would be a warning first and an exception of another type later.
     PillowImage.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -185,6 +191,8 @@ def _mode(image: PillowImage.Image) -> str:
 
 
 def _exif(image: PillowImage.Image, path: Path) -> PillowImage.Exif:
+    from PIL import Image as PillowImage
+
     try:
         if image.format == "PNG" and "exif" not in image.info and not _has_late_exif(path):
             return PillowImage.Exif()  # for such a file Pillow's getexif would decode the pixels in search of a later block
@@ -272,6 +280,8 @@ def _decode_with_cv2(path: Path, header: Header, shrink: int = 1) -> Image:
 
 
 def _decode_with_pillow(path: Path) -> Image:
+    from PIL import Image as PillowImage
+
     try:
         with PillowImage.open(path) as image:
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -128,7 +127,7 @@ def _read_file(files: FileSet, path: str, labels: Labels, ledger: Ledger, option
 
 
 def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledger: Ledger, options: Options) -> None:
-    name, box = text(item, "name"), item.find("bndbox")
+    name, box = (item.findtext("name") or "").strip(), item.find("bndbox")
     record = labels.images[image]
     if options.difficult == "drop" and text(item, "difficult") == "1":
         _drop(ledger, "difficult", record, labels, number)
@@ -138,20 +137,15 @@ def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledg
         _drop(ledger, "no_box", record, labels, number)
     else:
         try:
-            x1, y1, x2, y2 = _edges(box)
+            try:
+                x1, y1, x2, y2 = map(float, map(box.findtext, _EDGES))  # type: ignore[arg-type]
+            except ValueError:
+                x1, y1, x2, y2 = (float(with_point(box.findtext(tag)) or "") for tag in _EDGES)
         except (TypeError, ValueError):
             _drop(ledger, "malformed_box", record, labels, number, ", ".join(f"{edge.tag}={edge.text}" for edge in box))
             return
         shift = 1.0 if options.one_based else 0.0
         labels.rows.extend((image, labels.class_id(name), x1 - shift, y1 - shift, x2, y2, number))
-
-
-def _edges(box: ET.Element) -> Iterable[float]:
-    texts = [box.findtext(tag) for tag in _EDGES]
-    try:
-        return [float(written) for written in texts]  # type: ignore[arg-type]
-    except ValueError:
-        return [float(with_point(written)) for written in texts]  # type: ignore[arg-type]
 
 
 def _drop(ledger: Ledger, reason: str, record: LabelledImage, labels: Labels, number: int, detail: str = "") -> None:

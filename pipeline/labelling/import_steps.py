@@ -6,7 +6,6 @@ Each takes out what cannot go on, and notes it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -139,6 +138,8 @@ def read_rows(work: Import, class_positions: Sequence[int]) -> Rows:
 
 def read_headers(work: Import) -> list[Header | None]:
     """The header of every photo that is still in; a file that is no image drops out."""
+    from concurrent.futures import ThreadPoolExecutor
+
     photos = work.found.photos
     headers: list[Header | None] = [None] * len(photos)
     wanted = [number for number in range(len(photos)) if number not in work.dropped]
