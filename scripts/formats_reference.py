@@ -27,7 +27,8 @@ Made by `scripts/formats_reference.py` from the modules in `pipeline/formats/`, 
 fit. Whatever the format: file names are resolved, boxes checked, clipped and accounted for in one place, shapes that are no boxes
 become their tight boxes where that is sound and stand in the ledger, and pixels are never read to import. Every format that is
 written is read back equal to 1e-6 px by the tests, and files of the tools themselves lie in `tests/data/formats`.
-TFRecord is not read, because no library that is here reads it: export CSV or COCO from where the records were made.
+TFRecord is not read: its files hold the images themselves, which collect would have to unpack, and the one light reader on PyPI
+(`tfrecord` 1.14.6, of May 2025) passes over the checksums of the records. Export CSV or COCO from where the records were made.
 
 What a format can hold, beside boxes with a class and a file: **splits** (which image is train, val or test), **class order** (the
 order of the classes, and classes without boxes), **background** (images without boxes), **sizes** (width and height of the
