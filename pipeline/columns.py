@@ -39,7 +39,10 @@ def conform(table: Table, kinds: Mapping[str, str], name: str) -> dict[str, Colu
 
 def _of_kind(values: Any, kind: str, name: str) -> Column:
     if kind != "str":
-        return np.asarray(values, dtype=kind)
+        numbers = np.asarray(values)
+        if kind == "int64" and numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            raise ValueError(f"{name} must be whole numbers, and some are missing")
+        return numbers.astype(kind, copy=False)
     texts = values if isinstance(values, list) else list(values)
     if odd := next((value for value in texts if not isinstance(value, str)), ""):
         raise ValueError(f"{name} must be text, got {odd!r}")
