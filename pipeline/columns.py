@@ -44,8 +44,9 @@ def _of_kind(values: Any, kind: str, name: str) -> Column:
             raise ValueError(f"{name} must be whole numbers, and some are missing")
         return numbers.astype(kind, copy=False)
     texts = values if isinstance(values, list) else list(values)
-    if odd := next((value for value in texts if not isinstance(value, str)), ""):
-        raise ValueError(f"{name} must be text, got {odd!r}")
+    for value in texts:
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be text, got {value!r}")
     return texts
 
 
