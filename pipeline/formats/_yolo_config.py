@@ -7,9 +7,7 @@ Their paths mostly come from another machine or from a working directory nobody 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
@@ -51,7 +49,7 @@ class Config:
 
 def find_configs(files: FileSet, labels: Labels, ledger: Ledger) -> list[Config]:
     """Every configuration of the tree, the most trustworthy first; unreadable ones go to `labels.malformed`."""
-    others = cache(lambda: References(set(files.paths) - set(files.photos)))  # many files, and next to no tree asks
+    others = References(set(files.paths) - set(files.photos))
     found: list[Config] = []
     for path in files.paths:
         name = path.rpartition("/")[2].lower()
@@ -109,7 +107,7 @@ def _lines(files: FileSet, path: str) -> list[str]:
     return [line.strip() for line in files.read_text(path).rstrip().splitlines()]
 
 
-def _read_yaml(files: FileSet, path: str, others: Callable[[], References], ledger: Ledger) -> Config | None:
+def _read_yaml(files: FileSet, path: str, others: References, ledger: Ledger) -> Config | None:
     text = files.read_text(path)
     if not _YAML_MARKS.search(text):
         return None
@@ -156,13 +154,13 @@ def _yaml_names(document: dict[str, Any], path: str) -> list[str] | None:
     return [name.strip() for name in names]
 
 
-def _read_data(files: FileSet, path: str, others: Callable[[], References], ledger: Ledger) -> Config | None:
+def _read_data(files: FileSet, path: str, others: References, ledger: Ledger) -> Config | None:
     lines = (line for line in files.read_text(path).splitlines() if not line.lstrip().startswith("#"))
     values = {key.strip(): value.strip() for key, separator, value in (line.partition("=") for line in lines) if separator}
     if not ({"names", "train"} & values.keys()):
         return None
     config = Config(path, 1)
-    names = others().find(values["names"], path).path if values.get("names") else ""
+    names = others.find(values["names"], path).path if values.get("names") else ""
     if names:
         config.names = _lines(files, names)
         config.lists.add(names)
@@ -172,11 +170,9 @@ def _read_data(files: FileSet, path: str, others: Callable[[], References], ledg
     return config
 
 
-def _add_split(
-    config: Config, split: str, entry: str, base: str, files: FileSet, others: Callable[[], References], ledger: Ledger
-) -> None:
+def _add_split(config: Config, split: str, entry: str, base: str, files: FileSet, others: References, ledger: Ledger) -> None:
     if entry.lower().endswith(".txt"):
-        found = others().find(entry, config.file).path
+        found = others.find(entry, config.file).path
         if found:
             config.splits.append(SplitList(split, found, files.read_text(found).splitlines()))
             config.lists.add(found)

@@ -25,6 +25,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import unquote
 
 EXACT, BY_NAME, BY_STEM = 0, 1, 2
@@ -51,18 +52,34 @@ class Match:
 
 
 class References:
-    """An index of files by name and by stem."""
+    """An index of files by name and by stem, made when somebody asks: most sets of labels name every image as it is."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
-        self._by_name: dict[str, list[str]] = {}
-        self._by_stem: dict[str, list[str]] = {}
-        self._without_suffix: dict[str, str] = {}  # "" where two files differ only in their suffix
+
+    @cached_property
+    def _index(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, str]]:
+        by_name: dict[str, list[str]] = {}
+        by_stem: dict[str, list[str]] = {}
+        without_suffix: dict[str, str] = {}  # "" where two files differ only in their suffix
         for path in sorted(self._paths):
             whole = os.path.splitext(path)[0]
-            self._without_suffix[whole] = "" if whole in self._without_suffix else path
-            self._by_name.setdefault(_key(path.rpartition("/")[2]), []).append(path)
-            self._by_stem.setdefault(_key(whole.rpartition("/")[2]), []).append(path)
+            without_suffix[whole] = "" if whole in without_suffix else path
+            by_name.setdefault(_key(path.rpartition("/")[2]), []).append(path)
+            by_stem.setdefault(_key(whole.rpartition("/")[2]), []).append(path)
+        return by_name, by_stem, without_suffix
+
+    @property
+    def _by_name(self) -> dict[str, list[str]]:
+        return self._index[0]
+
+    @property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return self._index[1]
+
+    @property
+    def _without_suffix(self) -> dict[str, str]:
+        return self._index[2]
 
     def exact(self, path: str) -> str:
         """The file of that path, or the only one that it becomes by adding a suffix; "" where there is none."""
