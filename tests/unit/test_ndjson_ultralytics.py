@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -14,28 +15,30 @@ from pipeline.dataset import Dataset
 from pipeline.formats import ndjson
 from tests.labelling import Collected
 
-converter = pytest.importorskip("ultralytics.data.converter", reason="needs the extra train")
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("ultralytics"), reason="needs the extra train")
 
 PHOTOS = {"train/a b.jpg": (640, 480), "train/grün.jpg": (33, 57), "train/none.jpg": (50, 40), "val/c.d.jpg": (1001, 7)}
 BOXES = [(0, 1, 1.25, 2.5, 639.125, 480), (0, 0, 0, 0, 1 / 3, 1e-3), (1, 2, 10.1, 20.2, 30.3, 40.4), (3, 0, 1000, 6, 1001, 7)]
 
 
-class Session:
-    """Stands in for that of aiohttp, which is opened and, for local images, never asked."""
+# In a process of its own, because ultralytics puts another function in the place of Pillow's `open`. The session of aiohttp is
+# opened and, for local images, never asked.
+CONVERT = """
+import asyncio
+import sys
+from contextlib import nullcontext
+from types import ModuleType
 
-    def __init__(self, trust_env: bool) -> None: ...
+sys.modules["aiohttp"] = aiohttp = ModuleType("aiohttp")
+aiohttp.ClientSession = lambda trust_env: nullcontext()
+from ultralytics.data import converter
 
-    async def __aenter__(self) -> Session:
-        return self
+converter.check_requirements = lambda *names: True
+print(asyncio.run(converter.convert_ndjson_to_yolo(*sys.argv[1:])))
+"""
 
-    async def __aexit__(self, *error: object) -> None: ...
 
-
-def test_ultralytics_reads_the_same_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    aiohttp = ModuleType("aiohttp")
-    monkeypatch.setattr(aiohttp, "ClientSession", Session, raising=False)
-    monkeypatch.setitem(sys.modules, "aiohttp", aiohttp)
-    monkeypatch.setattr(converter, "check_requirements", lambda *names: True)
+def test_ultralytics_reads_the_same_boxes(tmp_path: Path) -> None:
     rows = [{"path": path, "width": w, "height": h, "split": path.partition("/")[0]} for path, (w, h) in PHOTOS.items()]
     dataset = Dataset.from_rows(["cat", "dog & co", "Größe"], rows, BOXES)
     for path, size in PHOTOS.items():
@@ -43,7 +46,10 @@ def test_ultralytics_reads_the_same_boxes(tmp_path: Path, monkeypatch: pytest.Mo
         Image.new("RGB", size).save(tmp_path / "photos" / path)
     ndjson.write(dataset, tmp_path / "photos", tmp_path / "written")
 
-    made = asyncio.run(converter.convert_ndjson_to_yolo(tmp_path / "written" / "dataset.ndjson", tmp_path / "converted"))
+    command = [sys.executable, "-c", CONVERT, str(tmp_path / "written" / "dataset.ndjson"), str(tmp_path / "converted")]
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_OFFLINE": "1", "PYTHONUTF8": "1"}
+    said = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=True).stdout
+    made = Path(said.strip().splitlines()[-1])
 
     result = Collected(tmp_path / "again").copy(made.parent).run(format="yolo")
     assert result.dataset.class_names == dataset.class_names
