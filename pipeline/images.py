@@ -360,8 +360,10 @@ def save(path: Path, image: Image, jpeg_quality: int = 95) -> None:
     files.write_bytes(path, encode(image, path.suffix, jpeg_quality))
 
 
-def dhash(image: Image) -> str:
+def dhash(image: NDArray[Any]) -> str:
     """Difference hash: 512 bits (128 hex digits) that hardly change when a picture is scaled, re-encoded or brightened.
+
+    Of RGB (H, W, 3) or of its brightness alone (H, W), uint8; both hash alike.
 
     The picture is shrunk to 8x8 cells of grey and each cell is compared with its right and its lower neighbour. The first 256
     bits say where brightness rises or falls strongly (by more than the mean step of this picture), the other 256 where it does
@@ -377,7 +379,7 @@ def dhash(image: Image) -> str:
     # Averaging whole blocks first is five times as fast as going straight to 8x8, and as exact.
     blocks = image[: height // step * step, : width // step * step]
     coarse = cv2.resize(blocks, (width // step, height // step), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = (coarse if coarse.ndim == 2 else cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY)).astype(np.float32)
     right = np.diff(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA), axis=1).ravel()
     down = np.diff(cv2.resize(grey, (8, 9), interpolation=cv2.INTER_AREA), axis=0).ravel()
     strong = max(1.0, float(np.abs(np.concatenate([right, down])).mean()))

@@ -83,6 +83,15 @@ def _label(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     return label
 
 
+def are_near(one: str, other: str, distance: int) -> bool:
+    """Whether two hashes of `images.dhash` are near in the sense of `near_groups`; of a pair alone in a thirtieth of the time."""
+    half = HASH_DIGITS // 2
+    (strong, weak), (other_strong, other_weak) = ((int(text[:half], 16), int(text[half:], 16)) for text in (one, other))
+    edges, other_edges = strong.bit_count(), other_strong.bit_count()
+    contradictions = (strong & ~other_weak).bit_count() + (other_strong & ~weak).bit_count()
+    return min(edges, other_edges) >= MIN_EDGES and contradictions <= distance * (edges + other_edges) // 64
+
+
 def near_pairs_across(hashes: NDArray[np.uint64], sides: NDArray[np.object_], distance: int) -> int:
     """How many pairs of images on different `sides`, (N,), are near in the sense of `near_groups`. O(N) memory."""
     telling = np.flatnonzero(_edges(hashes.T) >= MIN_EDGES)

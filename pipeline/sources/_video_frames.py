@@ -16,7 +16,6 @@ from pipeline.sources import Origin, _video_decoder
 from pipeline.sources._video_choice import Choice, choose
 
 if TYPE_CHECKING:
-    from pipeline.detections import Image
     from pipeline.sources._video import Index, Picture
     from pipeline.stage import Advance
 
@@ -139,13 +138,14 @@ class Look:
     def __init__(self) -> None:
         self._last = ""
 
-    def is_new(self, image: Image) -> bool:
-        """Whether a picture does not look like the last one that was new."""
+    def is_new(self, picture: Picture) -> bool:
+        """Whether a picture does not look like the last one that was new, by its brightness: colours need not be made of a frame
+        that is left out."""
         from pipeline import images
-        from pipeline.neighbours import near_groups, parse
+        from pipeline.neighbours import are_near
 
-        look = images.dhash(image)
-        if self._last and near_groups(parse([self._last, look]), NEAR)[1] == 0:
+        look = images.dhash(picture.grey)
+        if self._last and are_near(self._last, look, NEAR):
             return False
         self._last = look
         return True
@@ -155,7 +155,7 @@ def _dissimilar(pictures: Iterator[Picture], frames: Frames, ledger: Ledger) -> 
     """Only pictures that do not look like the last one that was let through."""
     look, last = Look(), 0
     for picture in pictures:
-        if look.is_new(picture.image):
+        if look.is_new(picture):
             last = picture.number
             yield picture
         else:

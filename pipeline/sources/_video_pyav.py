@@ -11,6 +11,7 @@ with a decoder that goes on, and taken until the first that it marks as damaged.
 
 from __future__ import annotations
 
+import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Generator, Iterator, Sequence
@@ -51,17 +52,16 @@ def index(path: Path) -> Index:
         NoVideo: no video, one without pictures, or none of whose pictures can be decoded.
     """
     refuse_text(path)
-    with _open(path) as (container, stream):
+    with _open(path, is_patient=True) as (container, stream):
         codec, declared = stream.codec_context.name, stream.frames
         if stream.codec_context.width * stream.codec_context.height > images.MAX_PIXELS:
             raise NoVideo(f"{path}: frames of over {images.MAX_PIXELS:,} pixels", "too_many_pixels")
         found = _list(container, stream)
         seconds = float(stream.time_base or 0)
-    first = [frame.pts for frame in islice(_decoded(path), CHECKED_FRAMES)]
-    if not first:
-        raise NoVideo(f"{path}: not one frame can be decoded")
     if found:
-        stamps, keys = found
+        stamps, keys, first = found
+        if not first:
+            raise NoVideo(f"{path}: not one frame can be decoded")
         start = bisect_left(stamps, first[0]) if first[0] is not None else 0
         # Frames before the first that comes out belong to a part that was cut away.
         stamps = stamps[start:]
@@ -69,16 +69,27 @@ def index(path: Path) -> Index:
             numbers = array("q", sorted({0, *(bisect_left(stamps, key) for key in keys if key > stamps[0])}))
             times = array("d", ((stamp - stamps[0]) * seconds for stamp in stamps))
             return Index(times, numbers, stamps, codec, max(0, declared - start))
-    return Index(_count(path), codec=codec)
+    times = _count(path)
+    if not times:
+        raise NoVideo(f"{path}: not one frame can be decoded")
+    return Index(times, codec=codec)
 
 
-def _list(container: InputContainer, stream: VideoStream) -> tuple[array[int], list[int]] | None:
-    """The time stamps of all frames, sorted, and those of key frames; None where packets are no list of the frames."""
+def _list(container: InputContainer, stream: VideoStream) -> tuple[array[int], list[int], list[int | None]] | None:
+    """The time stamps of all frames, sorted, those of key frames, and those of the first frames that come out of the decoder;
+    None where packets are no list of the frames."""
     import av
 
     stamps, keys = array("q"), []
+    first: list[int | None] = []
+    is_sound = True
     try:
         for packet in container.demux(stream):
+            if is_sound and len(first) < CHECKED_FRAMES:
+                try:
+                    first += [frame.pts for frame in packet.decode()]
+                except av.FFmpegError:
+                    is_sound = False
             if not packet.size or packet.is_discard:
                 continue
             if packet.pts is None or len(stamps) >= MAX_FRAMES:
@@ -90,7 +101,8 @@ def _list(container: InputContainer, stream: VideoStream) -> tuple[array[int], l
         pass  # a cut end: what was listed is there
     stamps = array("q", sorted(stamps))
     is_clear = len(stamps) > 0 and all(a < b for a, b in zip(stamps, islice(stamps, 1, None), strict=False))
-    return (stamps, sorted(keys)) if is_clear and stream.codec_context.name != "vp8" else None  # vp8 hides frames late, too
+    # vp8 hides frames late, too
+    return (stamps, sorted(keys), first[:CHECKED_FRAMES]) if is_clear and stream.codec_context.name != "vp8" else None
 
 
 def _count(path: Path) -> array[float]:
@@ -215,7 +227,7 @@ def _picture(number: int, frame: VideoFrame) -> Picture:
     orientation = ORIENTATIONS.get(frame.rotation, 1)
     return Picture(
         number,
-        lambda: images.upright(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), orientation),
+        lambda: images.upright(_converted(frame, "rgb24"), orientation),
         lambda: _brightness(frame),
     )
 
@@ -223,9 +235,25 @@ def _picture(number: int, frame: VideoFrame) -> Picture:
 def _brightness(frame: VideoFrame) -> NDArray[Any]:
     """The first plane as it is, where that is the brightness in 8 bits: converting it would take as long as decoding it."""
     if frame.format.name not in PLANAR:
-        return np.asarray(frame.to_ndarray(format="gray"))
+        return _converted(frame, "gray")
     plane: Any = frame.planes[0]
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+
+
+_of_thread = threading.local()
+
+
+def _converted(frame: VideoFrame, pixel_format: str) -> NDArray[Any]:
+    """The pixels of a frame in another format.
+
+    To set a converter up takes longer than to convert a frame, so each thread keeps one. It starts no threads of its own:
+    frames are converted side by side.
+    """
+    from av.video.reformatter import VideoReformatter
+
+    if not hasattr(_of_thread, "converter"):
+        _of_thread.converter = VideoReformatter()
+    return np.asarray(_of_thread.converter.reformat(frame, format=pixel_format, threads=1).to_ndarray(), dtype=np.uint8)
 
 
 @contextmanager
@@ -234,7 +262,7 @@ def _open(path: Path, is_strict: bool = False, is_patient: bool = False) -> Iter
 
     Args:
         is_strict: fail at every deviation from the codec's rules instead of guessing what is missing.
-        is_patient: one thread, so that whatever comes before a damage comes out.
+        is_patient: one thread, so that whatever comes before a damage comes out; for a few frames it is the quicker, too.
     """
     av = _av()
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}

@@ -192,7 +192,7 @@ class Session:
                 is_pressed = False
 
     def _is_new(self, taken: datetime, picture: Picture) -> bool:
-        if not self.options.drop_similar or self._look.is_new(picture.image):
+        if not self.options.drop_similar or self._look.is_new(picture):
             return True
         detail = "looks like the picture before"
         self.ledger.add("image", "dropped", "similar_frame", path=self._path(taken), detail=detail)

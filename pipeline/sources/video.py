@@ -26,7 +26,7 @@ from pipeline.sources._video_labels import FrameLabels
 from pipeline.sources._video_memory import Memory
 from pipeline.stage import Context
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever the same videos and options would give other files."""
 
 

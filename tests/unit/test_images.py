@@ -258,6 +258,13 @@ def test_things_elsewhere_on_an_even_background_are_another_picture() -> None:
     assert not near(page(20), page(110))
 
 
+def test_brightness_alone_hashes_as_the_picture_does(picture: PillowImage.Image) -> None:
+    pixels = np.asarray(picture.convert("RGB"))
+    grey = np.asarray(picture.convert("L"))
+    for one in (grey, (16 + grey * (219 / 255)).astype(np.uint8)):  # also in the narrower range of videos
+        assert near_groups(parse([images.dhash(one), images.dhash(pixels)]), 2).tolist() == [0, 0]
+
+
 def test_even_pictures_have_no_strong_edges_whatever_the_noise() -> None:
     noise = np.random.default_rng(0).normal(128, 4, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     for pixels in (noise, np.zeros_like(noise), np.full((1, 1, 3), 255, np.uint8)):

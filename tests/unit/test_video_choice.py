@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pipeline import images
 from pipeline.errors import ParamsError
 from pipeline.sources import _video_choice
 from pipeline.sources._video_choice import Choice, Part
@@ -89,6 +92,48 @@ def test_the_sharpest_of_each_stretch(clips: Path, tmp_path: Path, context: Cont
     make_video(clips / "a.mp4", pictures)
     run(tmp_path / "out", context, sharp=True, every_s=1)
     assert {int(path[-10:-4]) for path in collected(tmp_path / "out")} == sharp
+
+
+def measured(pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The sharpness of each picture (brightness), as ours, and as the variance of the Laplacian of all pixels."""
+    import cv2
+
+    sharpness = _video_choice.Sharpness()
+    pairs = [(sharpness.of(picture), cv2.Laplacian(picture, cv2.CV_64F).var()) for picture in pictures]
+    return np.array([ours for ours, _ in pairs]), np.array([whole for _, whole in pairs])
+
+
+def test_small_pictures_are_measured_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    ours, whole = measured(rng.integers(0, 256, (3, 96, 160), dtype=np.uint8))
+    assert ours == pytest.approx(whole)
+
+
+def test_sharpness_at_half_the_size_chooses_as_all_pixels_do_on_a_real_video(shared_data: Path) -> None:
+    from pipeline.sources import _video_pyav
+
+    path = shared_data / "video/car-detection.mp4"
+    index = _video_pyav.index(path)
+    ours, whole = measured(picture.grey for picture in _video_pyav.read(path, index, range(len(index)), []))
+    ranks = [values.argsort().argsort() for values in (ours, whole)]
+    assert np.corrcoef(*ranks)[0, 1] > 0.9
+    for every_s in (0.5, 1, 2):
+        for part in _video_choice.parts(index.times_s, Choice(every_s=every_s)):
+            stretch = slice(part.first, part.stop)
+            assert whole[stretch][ours[stretch].argmax()] > 0.93 * whole[stretch].max()
+
+
+def test_sharpness_falls_as_blur_grows_in_real_photos_with_noise(shared_data: Path) -> None:
+    import cv2
+
+    rng = np.random.default_rng(1)
+    for path in sorted((shared_data / "exif").rglob("*.jpg"))[:5]:
+        grey = cv2.cvtColor(images.decode(path), cv2.COLOR_RGB2GRAY)
+        blurred = [grey, *(cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1, 1.5, 2, 3, 5, 8))]
+        noisy = [np.clip(view + rng.normal(0, 2, view.shape), 0, 255).astype(np.uint8) for view in blurred]
+        for views in (blurred, noisy[:5]):
+            ours, _ = measured(views)
+            assert (np.diff(ours) < 0).all(), path
 
 
 def test_frames_that_look_alike_are_dropped_and_accounted_for(clips: Path, tmp_path: Path, context: Context) -> None:
