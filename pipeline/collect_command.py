@@ -22,7 +22,7 @@ from pipeline.commands import Options, Project
 from pipeline.console import Console
 from pipeline.errors import UsageError, did_you_mean
 from pipeline.params_yaml import parse_yaml
-from pipeline.sources import kept, local_path
+from pipeline.sources import IS_PATH, kept, local_path
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.store import Store
 
@@ -44,7 +44,7 @@ def collect(options: Options, console: Console) -> int:
     settings = params.load(options.params or Path(params.FILE_NAME), project.stages, options.overrides)
     source = _from_here(options.source, settings.base)
     kind, _ = resolve(source, Context(base=settings.base, cache=project.store.cache))
-    section = _section(options, source, _options_of(kind, options.source_options), project.store)
+    section = _section(options, source, _options_of(kind, options.source_options, settings.base), project.store)
     (outcome,) = project.runner(options, console, {"collect": section}).run(["collect"], ["collect"] if options.anew else [])
     version, summary = outcome.version, outcome.version.manifest["summary"]
     if console.as_json:
@@ -63,10 +63,15 @@ def _from_here(source: str, base: Path) -> str:
     """A path on the command line starts where the user is; one in params.yaml where that lies."""
     name, colon, location = source.partition(":")
     named = name in plugins.names(PACKAGE)
-    path = local_path(location if named else source, Context())
-    if (named and not location) or not path.exists() or "://" in source or base.resolve() == Path.cwd():
+    place = location if named else source
+    if not place or not local_path(place, Context()).exists():
         return source
-    return (name + colon if named else "") + os.fspath(path)
+    return (name + colon if named else "") + _path_from_here(place, base)
+
+
+def _path_from_here(text: str, base: Path) -> str:
+    """As params.yaml in the folder `base` has to say it; a URL as it is."""
+    return text if "://" in text or base.resolve() == Path.cwd() else os.fspath(local_path(text, Context()))
 
 
 def _section(options: Options, source: str, chosen: JSON, store: Store) -> JSON:
@@ -106,8 +111,8 @@ def _as_yaml(section: JSON) -> str:
 # ---- options of the source, as words
 
 
-def _options_of(kind: str, words: Sequence[str]) -> JSON:
-    """`--classes dog,cat --limit 200` as the source's options.
+def _options_of(kind: str, words: Sequence[str], base: Path) -> JSON:
+    """`--classes dog,cat --limit 200` as the source's options in a params.yaml in the folder `base`.
 
     Raises:
         UsageError: there is no such option, or a value is missing.
@@ -131,7 +136,8 @@ def _options_of(kind: str, words: Sequence[str]) -> JSON:
             if not rest or rest[0].startswith("--"):
                 raise UsageError(f"{flag} needs a value.", _see(kind))
             value = rest.pop(0)
-        chosen[key] = _value(value, fields[key], flag)
+        is_path = IS_PATH in fields[key].metadata
+        chosen[key] = _path_from_here(value, base) if is_path else _value(value, fields[key], flag)
     return chosen
 
 

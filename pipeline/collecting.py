@@ -151,7 +151,8 @@ def resolve(source: str, context: Context) -> tuple[str, str]:
     named = [each for each in known if each not in BY_PATH + INNER]
     if "://" in source:
         raise DataError(f"collect.source: there is no source '{name}'.", did_you_mean(name, named))
-    hint = f"Relative paths start where params.yaml lies. Sources with a name: {', '.join(named)}."
+    start = "Relative paths start where params.yaml lies, those that `collect` is given where you are."
+    hint = f"{start} Sources with a name: {', '.join(named)}."
     raise DataError(f"collect.source: there is no folder or archive {path.resolve()}.", did_you_mean(source, named, hint))
 
 

@@ -8,6 +8,7 @@ A source module has:
                                                                   already from a run that was killed)
 
 `location` is what `collect.source` says after the source's name (`sample` has none), or the path itself for a folder or archive.
+An option that is a path is an `OptionPath`, and `local_path` says what it means.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 from pipeline.ledger import Ledger
 from pipeline.paths import VIDEO_SUFFIXES
@@ -26,6 +28,12 @@ ORIGINS = "origins.jsonl"
 
 UNKNOWN = "unknown"
 """The licence that neither the source nor the user states."""
+
+
+IS_PATH = "path"
+
+OptionPath = Annotated[str, IS_PATH]
+"""A path, or also a URL: on the command line it starts where the user is, in params.yaml where that lies."""
 
 
 def local_path(location: str, context: Context) -> Path:

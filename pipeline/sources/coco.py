@@ -22,7 +22,7 @@ from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
 from pipeline.paths import is_clean, is_image
-from pipeline.sources import Fetched, Origin, _coco_subset, _web, local_path
+from pipeline.sources import Fetched, OptionPath, Origin, _coco_subset, _web, local_path
 from pipeline.sources._coco_subset import Image
 from pipeline.stage import Context, StageParams
 
@@ -37,7 +37,7 @@ INSTANCES = "annotations/instances.json"
 class Options(StageParams):
     """Options of `coco`. `collect.seed` chooses the images."""
 
-    annotations: str = Field(
+    annotations: OptionPath = Field(
         default=OFFICIAL,
         min_length=1,
         description="an instances file or a zip of such files, on this machine or a URL; the official ones of 2017 unless given",

@@ -78,7 +78,7 @@ def test_what_is_no_source_is_named(photos: Path, context: Context) -> None:
     with pytest.raises(DataError) as caught:
         collecting.resolve("sub/../nothing", context)
     assert caught.value.message == f"collect.source: there is no folder or archive {photos.resolve().parent / 'nothing'}."
-    assert caught.value.hint.startswith("Relative paths start where params.yaml lies. Sources with a name: ")
+    assert caught.value.hint.startswith("Relative paths start where params.yaml lies, ")
     assert "archive" not in caught.value.hint, "a path is enough"
     with pytest.raises(DataError, match=r"there is no source 'robofow'\.\nDid you mean 'roboflow'"):
         collecting.resolve("robofow://team/project/3", context)

@@ -225,17 +225,17 @@ def test_a_source_without_images_is_named(project: Path, capsys: pytest.CaptureF
 def test_words_become_options_of_the_source(words: list[str], chosen: dict[str, object]) -> None:
     from pipeline.collect_command import _options_of
 
-    assert _options_of("video", words) == chosen
+    assert _options_of("video", words, Path()) == chosen
 
 
 def test_lists_and_text_on_the_command_line() -> None:
     from pipeline.collect_command import _options_of
 
-    assert _options_of("coco", ["--classes", "dog, traffic light", "--limit", "200"]) == {
+    assert _options_of("coco", ["--classes", "dog, traffic light", "--limit", "200"], Path()) == {
         "classes": ["dog", "traffic light"],
         "limit": 200,
     }
-    assert _options_of("url", ["--sha256", "12e4"]) == {"sha256": "12e4"}, "text stays text, whatever YAML takes it for"
+    assert _options_of("url", ["--sha256", "12e4"], Path()) == {"sha256": "12e4"}, "text stays text, whatever YAML takes it for"
 
 
 @pytest.mark.parametrize(
@@ -271,6 +271,25 @@ def test_a_path_on_the_command_line_starts_where_the_user_is(project: Path, monk
     assert yp("folder:dogs", "--append", *words) == 0
     assert yp("sample", "--images", "2", *words) == 0
     assert [each["images"] for each in summary(project, 2)["sources"]] == [2, 2]
+
+
+def test_a_path_in_an_option_on_the_command_line_starts_where_the_user_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.collect_command import _options_of
+
+    instances = {"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}], "annotations": [], "categories": []}
+    (project.parent / "mine.json").write_text(json.dumps(instances))
+    monkeypatch.chdir(project.parent)
+    words = ["coco", "--params", "work/params.yaml", "--workspace", "work", "--annotations"]
+    assert yp(*words, "mine.json") == 3
+    assert "1 of 1 images could not be had" in capsys.readouterr().err, "it was read"
+    assert yp(*words, "none.json") == 3
+    assert f"there is no file {project.parent / 'none.json'}" in capsys.readouterr().err
+    assert _options_of("coco", ["--annotations=mine.json"], project) == {"annotations": os.fspath(project.parent / "mine.json")}
+    assert _options_of("coco", ["--annotations", "http://h/a.json"], project) == {"annotations": "http://h/a.json"}
+    monkeypatch.chdir(project)
+    assert _options_of("coco", ["--annotations", "../mine.json"], project) == {"annotations": "../mine.json"}, "it can be moved"
 
 
 def test_names_of_sources(tmp_path: Path) -> None:
