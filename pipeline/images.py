@@ -166,7 +166,8 @@ def _configure_pillow() -> None:
 
 
 @lru_cache(maxsize=1)
-def _configure_cv2() -> None:
+def quiet_cv2() -> None:
+    """OpenCV says on stderr what our errors say with the file's name; of a camera that would be the address with its password."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -260,7 +261,7 @@ def decode_small(path: Path, header: Header | None = None, least: int = 48) -> I
 def _decode_with_cv2(path: Path, header: Header, shrink: int = 1) -> Image:
     import cv2
 
-    _configure_cv2()
+    quiet_cv2()
     data = path.read_bytes()  # cv2.imread cannot open non-ASCII paths on Windows
     whole = _is_whole_jpeg(data) if header.kind == "JPEG" else header.kind != "PNG" or b"IEND" in data[-65536:]
     if not whole:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline import images
 from pipeline.errors import DataError, NetworkError
 from pipeline.sources._camera_address import PASSWORD, USER, Address
 from pipeline.sources._video import refuse_text
@@ -22,7 +23,10 @@ from pipeline.sources._video import refuse_text
 TICK_S = 0.05
 """So often at least a live camera gives a sign, for keys to be looked at."""
 SILENT_S = 4.0
+"""A live camera that gives no picture for so long is opened anew; one that has given none at all is told to be off, within five
+seconds as all that cannot be reached."""
 LOST_S = 60.0
+"""For so long it is tried again, with pauses that double from the first of the next two to the second."""
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 
 
@@ -111,10 +115,8 @@ def _open(address: Address, wish: Wish) -> Any:
 
 def _be_quiet() -> None:
     """What OpenCV and FFmpeg say on stderr would show the address with its password."""
-    import cv2
-
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    images.quiet_cv2()
 
 
 # ---- live
@@ -169,14 +171,14 @@ class _Reader(threading.Thread):
 def _live(address: Address, open_camera: Callable[[], Any], gaps: list[float]) -> Shots:
     reader, began_s = _start(open_camera)
     heard_s: float | None = None
-    pause_s, is_broken = PAUSE_S, False
+    pause_s = PAUSE_S
     try:
         while True:
             shot, now_s = reader.take(), time.monotonic()
             if shot is not None:
-                if is_broken and heard_s is not None:
+                if heard_s is not None and began_s > heard_s:  # opened anew since
                     gaps.append(shot.at_s - heard_s)
-                heard_s, pause_s, is_broken = shot.at_s, PAUSE_S, False
+                heard_s, pause_s = shot.at_s, PAUSE_S
                 yield shot
                 continue
             yield None
@@ -190,7 +192,7 @@ def _live(address: Address, open_camera: Callable[[], Any], gaps: list[float]) -
             while time.monotonic() - now_s < pause_s:
                 yield None
                 time.sleep(TICK_S)
-            pause_s, is_broken = min(2 * pause_s, LONGEST_PAUSE_S), True
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             reader, began_s = _start(open_camera)
     finally:
         reader.leave()

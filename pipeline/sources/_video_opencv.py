@@ -83,7 +83,7 @@ def _open(path: Path) -> Iterator[Any]:
     """OpenCV turns the frames upright by itself, and owns one buffer of pixels a `retrieve`."""
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    images.quiet_cv2()
     # FFmpeg by name: another backend takes a "%" in the name for the number of an image.
     capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
     try:

@@ -8,7 +8,8 @@
 A recording is a session. It ends after `frames` or `seconds`, by the key q or by Ctrl-C, and is complete then. What a camera
 shows never comes again, so a session that has a version is used as it is: the fingerprint is its name, and nobody asks the
 camera. Another `session` records anew. One that was killed goes on when the same command is run again; so does one that lost its
-camera before it had its `frames` or `seconds`.
+camera before it had its `frames` or `seconds`. A camera that is silent for four seconds is opened anew; after a minute it is
+lost.
 
 All pictures of a session are one group, which a split does not divide. They bear the time in UTC.
 """
