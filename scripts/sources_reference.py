@@ -40,7 +40,8 @@ Each makes a version of `collect` and shows the lines for params.yaml that stand
       options: {classes: [dog, cat], limit: 200}
 
 `collect SOURCE --help` tells the options of a source. On the command line they are words (`--max-frames 100`, lists with
-commas), in params.yaml the keys of `collect.options`.
+commas), in params.yaml the keys of `collect.options`. Relative paths, of sources and in options, start where you are when they are given
+on the command line, and where params.yaml lies when they stand in it.
 
 ## Several sources
 
@@ -61,7 +62,13 @@ One of several may be images alone.
 `origins.jsonl` has a line for every file: its URL, place in an archive or path, hash, size, licence, and the video or burst it
 belongs to. `times.jsonl` says when it came. The manifest holds the query. What was asked for and not obtained stands in
 `ledger.jsonl` with the reason. `verify collect` hashes everything again. The same query again is reused, without a network,
-also when only the licence or the name is another; `--force` asks the source again.
+also when only the licence or the name is another.
+
+`--force` asks the source again, and takes nothing over from the version before: a branch or "the newest" is looked up anew,
+files are copied and downloaded anew, videos decoded anew, and a session of a camera is recorded anew. It makes a version of its
+own; when its files are the same, no stage after it runs again. Sources that `--append` keeps are linked all the same, for nothing
+else has them. What never changes stays in the cache: the annotations of COCO and Open Images, exports of Roboflow
+(`--overwrite-cache` fetches one anew).
 
 ## Downloads
 
