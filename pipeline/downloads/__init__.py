@@ -50,7 +50,6 @@ def download_all(
     progress: Progress,
     check: Check | None = None,
     limits: Limits | None = None,
-    label: str = "download",
 ) -> list[Outcome]:
     """Fetch what is not there yet.
 
@@ -77,7 +76,7 @@ def download_all(
         folder.mkdir(parents=True, exist_ok=True)
     if missing:
         require_room(missing[0].target.parent, sum(each.size or 0 for each in missing))
-        with progress(label, len(missing)) as advance:
+        with progress("download", len(missing)) as advance:
             for outcome in fetched(missing, check, limits or Limits(), advance):
                 outcomes[outcome.download] = outcome
     return [outcomes[each] for each in wanted]

@@ -88,7 +88,7 @@ def count_rows(paths: Sequence[Path]) -> int:
     return rows
 
 
-def find_layout(paths: Sequence[Path], image_column: str, objects_column: str) -> Layout:
+def find_layout(path: Path, image_column: str, objects_column: str) -> Layout:
     """The columns of a table, by their types and names.
 
     Raises:
@@ -98,10 +98,9 @@ def find_layout(paths: Sequence[Path], image_column: str, objects_column: str) -
     datasets = load()
     import pyarrow.parquet as pq
 
-    name = paths[0].name
-    count_values(read_footer(FileSet(paths[0].parent, (name,)), name), name)
-    with _errors_of(name):
-        features = datasets.Features.from_arrow_schema(pq.read_schema(paths[0]))
+    count_values(read_footer(FileSet(path.parent, (path.name,)), path.name), path.name)
+    with _errors_of(path.name):
+        features = datasets.Features.from_arrow_schema(pq.read_schema(path))
     for option, column in (("image_column", image_column), ("objects_column", objects_column)):
         if column and column not in features:
             raise ParamsError(f"collect.options.{option}: there is no column '{column}'.", did_you_mean(column, features))

@@ -86,9 +86,8 @@ def fetch(hub: Hub, commit: Commit, card: Card, options: TableOptions, seed: int
     shards = _splits(_shards(commit, card.configs.get(config, {})), options.splits, commit.repo)
     wanted = {path for paths in shards.values() for path in paths}
     local = download(hub, commit, [entry for entry in commit.entries if entry.path in wanted])
-    found = find_layout(
-        [local[path].path for paths in shards.values() for path in paths], options.image_column, options.objects_column
-    )
+    first = next(path for paths in shards.values() for path in paths)
+    found = find_layout(local[first].path, options.image_column, options.objects_column)
     names: Any = found.class_names or card.class_names(config or "default")
     collected = _Collected()
     counts = {split: count_rows([local[path].path for path in paths]) for split, paths in shards.items()}

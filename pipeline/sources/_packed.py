@@ -123,6 +123,17 @@ def _kind(path: Path, shown: str) -> str:
     )
 
 
+def why_no_zip(path: Path) -> str:
+    """What a server sent in place of a zip archive; "" for a file that has the beginning and the end of one."""
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip()
+    if start.startswith(b"PK"):
+        return "" if zipfile.is_zipfile(path) else "a zip archive that is damaged or cut short"
+    if start.startswith(b"<"):
+        return "a web page instead of a zip archive"
+    return f"{path.stat().st_size:,} bytes that are no zip archive"
+
+
 def _is_tar_header(block: bytes) -> bool:
     """By its checksum, which the oldest kinds of tar have too."""
     try:

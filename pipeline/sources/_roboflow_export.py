@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pipeline import urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import DataError, NetworkError, PipelineError
 from pipeline.sources import _roboflow_api as api
+from pipeline.sources._packed import why_no_zip
 from pipeline.sources._roboflow_api import Query, Refused, Service
 from pipeline.sources._unpacking import MAX_BYTES
 from pipeline.stage import JSON, Context
@@ -151,8 +151,8 @@ def _mapping(answer: JSON, name: str) -> JSON:
 # ---- the download
 
 
-def download(service: Service, answer: JSON, target: Path, context: Context) -> None:
-    """Fetch the archive that `answer` links to; `target` is a temporary name, for the caller to rename.
+def download(service: Service, answer: JSON, target: Path, context: Context) -> str:
+    """Fetch the archive that `answer` links to; its BLAKE3. `target` is a temporary name, for the caller to rename.
 
     Raises:
         NetworkError: not reached, refused, cut off, of another length than announced, or no zip archive.
@@ -171,25 +171,30 @@ def download(service: Service, answer: JSON, target: Path, context: Context) -> 
         status, wait = refused.status, f"; {_asked_wait(refused.retry_after)}" if refused.retry_after else ""
     else:
         with response:
-            _save(response, host, target, context)
-        _check_zip(target, host)
-        return
+            digest = _save(response, host, target, context)
+        if wrong := why_no_zip(target):
+            raise NetworkError(f"{host} sent {wrong}.", "Run again; behind a proxy or a login page, let it pass.")
+        return digest
     raise NetworkError(f"{host} does not hand out the export ({status}{wait}).", "Links run out after a while: run again.")
 
 
-def _save(response: Any, host: str, target: Path, context: Context) -> None:
+def _save(response: Any, host: str, target: Path, context: Context) -> str:
+    from blake3 import blake3
+
     announced = response.headers.get("Content-Length", "")
     expected = int(announced) if announced.isascii() and announced.isdigit() else None
-    size = 0
+    size, digest = 0, blake3()
     with context.progress("download (MiB)", max(1, math.ceil((expected or 0) / _CHUNK))) as advance, target.open("wb") as out:
         for chunk in _chunks(response, host):
             out.write(chunk)
+            digest.update(chunk)
             before, size = size, size + len(chunk)
             advance(math.ceil(size / _CHUNK) - math.ceil(before / _CHUNK))
             if size > MAX_BYTES:
                 raise NetworkError(f"{host} sends more than {MAX_BYTES:,} bytes: that is no data set.")
     if expected is not None and size != expected:
         raise NetworkError(f"{host} sent {size:,} of {expected:,} bytes.", "Run again.")
+    return digest.hexdigest()
 
 
 def _chunks(response: Any, host: str) -> Iterator[bytes]:
@@ -202,18 +207,3 @@ def _chunks(response: Any, host: str) -> Iterator[bytes]:
         failure = api.reason_of(error)
     if failure:
         raise NetworkError(f"{host} broke off during the download ({failure}).", "Nothing of it is kept: run again.")
-
-
-def _check_zip(path: Path, host: str) -> None:
-    """That the archive has its beginning and its end. Its entries are checked as they are unpacked."""
-    with path.open("rb") as stream:
-        start = stream.read(512).lstrip()
-    if start.startswith(b"PK") and zipfile.is_zipfile(path):
-        return
-    if start.startswith(b"PK"):
-        what = "a zip archive that is damaged or cut short"
-    elif start.startswith(b"<"):
-        what = "a web page instead of a zip archive"
-    else:
-        what = f"{path.stat().st_size:,} bytes that are no zip archive"
-    raise NetworkError(f"{host} sent {what}.", "Run again; behind a proxy or a login page, let it pass.")

@@ -68,7 +68,6 @@ def bring(
     asked: Limits,
     max_missing: float,
     total: int = 0,
-    check: Check | None = None,
 ) -> list[Origin]:
     """Fetch all images to `out`; the origins of those that are there afterwards, in the order of `images`.
 
@@ -82,7 +81,7 @@ def bring(
     """
     known = _take_over(images, out, context.previous)
     wanted = [Download(image.url, out / image.path, image.size, image.sha256) for image in images]
-    outcomes = download_all(wanted, context.progress, check or opens, asked)
+    outcomes = download_all(wanted, context.progress, _require_image, asked)
     origins = []
     for image, outcome in zip(images, outcomes, strict=True):
         if outcome.reason:
@@ -96,7 +95,7 @@ def bring(
     return origins
 
 
-def opens(path: Path) -> None:
+def _require_image(path: Path) -> None:
     """Raise UnreadableImage (with a reason) unless a file is an image: servers send pages of HTML in place of what is gone."""
     from pipeline import images
 

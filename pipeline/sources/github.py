@@ -26,7 +26,7 @@ from pipeline.ledger import Ledger
 from pipeline.paths import is_image, is_plain, is_safe_relative
 from pipeline.sources import Fetched, Origin, _github_api, _spdx
 from pipeline.sources._credentials import secret
-from pipeline.sources._packed import members, telling_damage
+from pipeline.sources._packed import members, telling_damage, why_no_zip
 from pipeline.sources._unpacking import begin, begun, blaming, unpack
 from pipeline.stage import Context, StageParams
 
@@ -135,10 +135,8 @@ def _download(query: Query, commit: str, token: str, path: Path, context: Contex
 
 
 def _require_zip(path: Path) -> None:
-    with path.open("rb") as stream:
-        start = stream.read(512)
-    if not start.startswith(b"PK"):
-        raise DataError("a web page instead of a zip archive" if start.lstrip().startswith(b"<") else "no zip archive")
+    if wrong := why_no_zip(path):
+        raise DataError(wrong)
 
 
 def _place(name: str, folder: str) -> str:

@@ -65,8 +65,8 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
         with connect(context.base, query.workspace) as service:
             answer = prepare(service, query, 60 * options.wait_minutes, context)
             with files.atomic_path(target) as temporary:
-                download(service, answer, temporary, context)
-            record = {**_describe(service, query, answer), "hash": fingerprints.of_file(target)}
+                digest = download(service, answer, temporary, context)
+            record = {**_describe(service, query, answer), "hash": digest}
         files.write_text(_sidecar(target), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     ledger = Ledger()
     hint = "Run again: it is downloaded anew. If that does not help, try another collect.options.format."

@@ -238,8 +238,12 @@ def test_a_broken_connection_is_tried_again(server: Server, tmp_path: Path, cont
 
 def test_a_damaged_archive_is_not_kept(server: Server, context: Context) -> None:
     data = bytearray(repository(SHA))
-    data[120:140] = b"\xff" * 20
     server.pages[f"/mari/fish/zip/{SHA}"] = bytes(data[: len(data) // 2])
+    error = refused("github:mari/fish", context, NetworkError)
+    assert error.message.endswith("a zip archive that is damaged or cut short.")
+    assert not list(context.cache.rglob("*.zip"))
+    data[120:140] = b"\xff" * 20
+    server.pages[f"/mari/fish/zip/{SHA}"] = bytes(data)
     error = refused("github:mari/fish", context)
     assert error.message.startswith("The repository mari/fish@HEAD: its archive: the archive is damaged")
     assert not list(context.cache.rglob("*.zip"))
