@@ -40,8 +40,8 @@ Each makes a version of `collect` and shows the lines for params.yaml that stand
       options: {classes: [dog, cat], limit: 200}
 
 `collect SOURCE --help` tells the options of a source. On the command line they are words (`--max-frames 100`, lists with
-commas), in params.yaml the keys of `collect.options`. Relative paths, of sources and in options, start where you are when they are given
-on the command line, and where params.yaml lies when they stand in it.
+commas), in params.yaml the keys of `collect.options`. Relative paths, of sources and in
+options, start where you are when they are given on the command line, and where params.yaml lies when they stand in it.
 
 ## Several sources
 
