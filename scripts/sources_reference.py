@@ -75,7 +75,8 @@ else has them. What never changes stays in the cache: the annotations of COCO an
 Files are fetched in parallel, each to a temporary name, checked (length, hash where one is known, does the image open), then
 named. Ctrl-C and the same command again goes on in the middle of a file where the server allows it. 429, 5xx and timeouts are
 tried again with growing pauses; `Retry-After` is honoured, and so are `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and
-`REQUESTS_CA_BUNDLE`. A missing network is told in one line within five seconds.
+`REQUESTS_CA_BUNDLE`. A missing network is told in one line within five seconds. So is a host that accepts a connection and says
+nothing; it is asked three times, within half a minute.
 
 Archives are unpacked carefully: no path leaves the folder, no links or devices, and what unpacks to far more than it was is
 refused.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -151,3 +152,12 @@ def slowly(seconds: float) -> Behaviour:
         handler.page()
 
     return behave
+
+
+@contextmanager
+def mute() -> Iterator[str]:
+    """The address, without a scheme, of a host that accepts connections and never says a byte."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield f"127.0.0.1:{listening.getsockname()[1]}"

@@ -1,6 +1,7 @@
 """Many URLs to files: in parallel, resumable, polite, and each file whole and checked before it has its name.
 
     items          what is wanted, within which limits, and what became of it
+    silence        of hosts that accept a connection and do not answer
     connections    to hosts, kept open, through proxies, with this machine's certificates
     transfer       one attempt at one file
     schedule       which file is next, when a host may be asked, who gets another attempt
@@ -16,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import urls
-from pipeline.downloads.connections import REMEDY
 from pipeline.downloads.crew import fetched
 from pipeline.downloads.items import Check, Download, Limits, Outcome
+from pipeline.downloads.silence import REMEDY
 from pipeline.errors import NetworkError
 from pipeline.machine import require_room
 from pipeline.stage import Progress

@@ -10,16 +10,19 @@ Windows); SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
 from __future__ import annotations
 
 import base64
+import email.utils
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 from pipeline import urls
 from pipeline.downloads.items import Failed, Limits
+from pipeline.downloads.silence import REMEDY, Silence
 from pipeline.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -32,14 +35,22 @@ ADDRESS_S = 1.5
 CONNECT_S = 10.0
 GIVE_UP_HOSTS = 8
 """When so many hosts cannot be reached and no other was, it is the network that is missing."""
-REMEDY = "Check the network and the proxy (HTTPS_PROXY), then give the same command again: it goes on from where it stopped."
+MAX_REDIRECTS = 10
+MAX_REST = 1 << 16
+"""Bytes of an answer that nobody wants, read so that its connection can be used again."""
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Connections:
-    """Thread-safe. A host that was not reached is not asked again."""
+    """Thread-safe. A host that was not reached, or keeps silent for too long, is not asked again.
 
-    def __init__(self, limits: Limits) -> None:
+    Args:
+        tell: see `Silence`.
+    """
+
+    def __init__(self, limits: Limits, tell: Callable[[str], None] | None = None) -> None:
         self._limits = limits
+        self._silence = Silence(tell)
         self._lock = threading.Lock()
         self._managers: dict[str, PoolManager] = {}
         self._probes: dict[tuple[str, int], threading.Lock] = {}
@@ -48,21 +59,47 @@ class Connections:
         self._proxies: dict[urls.Origin, str] = {}
         self._context = _tls_context()
 
-    def get(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        """Ask for `url` and return the answer, whatever its status; redirects are not followed, the body is not read.
+    def follow(self, url: str, headers: Mapping[str, str], to_owner: Mapping[str, str]) -> BaseHTTPResponse:
+        """The answer to `url`, whatever its status, from where redirects lead to; the body is not read.
+
+        Args:
+            to_owner: further headers, for the host of `url` alone.
 
         Raises:
-            Failed: no connection, or one that broke.
+            Failed: no connection, one that broke, or redirects that lead nowhere.
             NetworkError: no host at all can be reached.
         """
+        owner = urls.origin(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._get(url, {**headers, **to_owner} if urls.origin(url) == owner else headers)
+            place = response.headers.get("Location", "")
+            if response.status not in _REDIRECTS or not place:
+                return response
+            leave(response)
+            url = urljoin(url, place).partition("#")[0]
+            if wrong := urls.problem(url):
+                raise Failed("bad_url", f"redirected to {urls.shown(url)[:200]}: {wrong}")
+        raise Failed("too_many_redirects", f"more than {MAX_REDIRECTS} redirects")
+
+    def _get(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        import urllib3
         from urllib3 import exceptions
 
         origin = urls.origin(url)
         proxy = self._proxy(origin)
         self._require_reachable(_endpoint(origin, proxy), _shown(origin, proxy))
+        read_s = self._first_byte_s(origin, proxy)
         try:
             manager = self._manager(proxy)
-            return manager.urlopen("GET", url, headers=headers, redirect=False, retries=False, preload_content=False)
+            response = manager.urlopen(
+                "GET",
+                urls.without_user(url),
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT_S, read_s), read=read_s),
+            )
         except (exceptions.LocationParseError, exceptions.LocationValueError, UnicodeError) as error:
             raise Failed("bad_url", f"not a URL ({error})") from error
         except exceptions.SSLError as error:
@@ -71,9 +108,18 @@ class Connections:
         except (exceptions.ConnectTimeoutError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
             raise Failed("connection_lost", f"no connection ({_brief(error)})", again=True, disconnected=True) from error
         except exceptions.ReadTimeoutError as error:
-            raise Failed("timeout", f"no answer within {self._limits.read_s:g} s", again=True) from error
+            self._first_byte_s(origin, proxy)  # whose time may be up
+            raise Failed("timeout", f"no answer within {read_s:.0f} s", again=True) from error
         except exceptions.HTTPError as error:
             raise Failed("connection_lost", f"the connection broke ({_brief(error)})", again=True) from error
+        self._silence.heard(origin)
+        if read_s < self._limits.read_s:
+            be_patient(response, self._limits.read_s)
+        return response
+
+    def waiting(self) -> str:
+        """See `Silence.waiting`."""
+        return self._silence.waiting()
 
     def give_up(self, url: str) -> None:
         """Ask this host no more: it was there and has gone."""
@@ -87,6 +133,15 @@ class Connections:
         with self._lock:
             if self._unreachable and not self._reached:
                 raise NetworkError(f"{next(iter(self._unreachable.values()))}.", REMEDY)
+
+    def _first_byte_s(self, origin: urls.Origin, proxy: str) -> float:
+        try:
+            return self._silence.limit_s(origin, self._limits.read_s, _shown(origin, proxy))
+        except NetworkError as error:
+            with self._lock:
+                self._reached.discard(origin[1:])
+                self._unreachable[origin[1:]] = why = error.message.rstrip(".")
+            raise Failed("host_unreachable", why) from error
 
     def _require_reachable(self, endpoint: tuple[str, int], shown: str) -> None:
         if endpoint not in self._reached:
@@ -122,14 +177,13 @@ class Connections:
     def _new_manager(self, proxy: str) -> PoolManager:
         import urllib3
 
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=self._limits.read_s)
         per_host = max(1, min(self._limits.parallel, self._limits.per_host))
         if not proxy:
-            return urllib3.PoolManager(64, maxsize=per_host, timeout=timeout, ssl_context=self._context)
+            return urllib3.PoolManager(64, maxsize=per_host, ssl_context=self._context)
         user = urls.credentials(proxy)
         headers = {"Proxy-Authorization": basic(user)} if user else {}
         return urllib3.ProxyManager(
-            urls.without_user(proxy), 64, maxsize=per_host, timeout=timeout, ssl_context=self._context, proxy_headers=headers
+            urls.without_user(proxy), 64, maxsize=per_host, ssl_context=self._context, proxy_headers=headers
         )
 
 
@@ -223,3 +277,43 @@ def status_line(response: BaseHTTPResponse) -> str:
     """`404 Not Found`; the phrase is the server's and may be anything."""
     phrase = "".join(letter for letter in (response.reason or "") if letter.isprintable())[:60]
     return f"{response.status} {phrase}".strip()
+
+
+def be_patient(response: BaseHTTPResponse, read_s: float) -> None:
+    """Allow for other silences in the rest of an answer than there was for its beginning; urllib3 has no word for it."""
+    stream = getattr(getattr(response, "_fp", None), "fp", None)
+    if (sock := getattr(getattr(stream, "raw", None), "_sock", None)) is not None:
+        sock.settimeout(read_s)
+
+
+def leave(response: BaseHTTPResponse) -> None:
+    """Give the connection back for the next file if the rest of the answer is short, else close it."""
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) <= MAX_REST:
+        response.drain_conn()
+        response.release_conn()
+    else:
+        response.close()
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from a Retry-After (RFC 9110, 10.2.3) of seconds or of a date, which is held against the server's own clock.
+
+    Args:
+        headers: of an answer, of any library: a mapping that does not tell upper from lower case.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value) if len(value) < 10 else 1e9
+    try:
+        until = email.utils.parsedate_to_datetime(value).timestamp()
+        now = headers.get("Date", "")
+        return max(0.0, until - (email.utils.parsedate_to_datetime(now).timestamp() if now else time.time()))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def asked_wait(headers: Mapping[str, str]) -> str:
+    """What to say of a host that wants no more requests: `it asks to wait 30 s`."""
+    wait_s = retry_after_s(headers)
+    return "it does not say for how long" if wait_s is None else f"it asks to wait {wait_s:.0f} s"

@@ -19,7 +19,7 @@ from pipeline.stage import Advance
 TICK_S = 0.25
 PAUSE_S = 0.05
 """With many files their end is counted so often only: waking this thread for each would take the others' time."""
-LEAVE_S = 2.0
+LEAVE_S = 0.5
 """How long an interrupted run waits for its threads; one that hangs in a silent connection dies with the process."""
 
 
@@ -61,6 +61,12 @@ def fetched(wanted: Sequence[Download], check: Check | None, limits: Limits, adv
     threads = [threading.Thread(target=crew.work, daemon=True) for _ in range(min(limits.parallel, len(wanted)))]
     for thread in threads:
         thread.start()
+
+    def info() -> dict[str, object]:
+        shown = meter.info(done)
+        waiting = shown is not None and (connections.waiting() or crew.schedule.waiting())
+        return {**(shown or {}), "waiting": waiting} if waiting else shown or {}
+
     try:
         done = 0
         pause_s = min(PAUSE_S, len(wanted) / 10_000)
@@ -70,12 +76,12 @@ def fetched(wanted: Sequence[Download], check: Check | None, limits: Limits, adv
             try:
                 result = crew.results.get(timeout=TICK_S)
             except queue.Empty:
-                advance(0, **(meter.info(done) or {}))
+                advance(0, **info())
                 continue
             if isinstance(result, BaseException):
                 raise result
             done += 1
-            advance(1, **(meter.info(done) or {}))
+            advance(1, **info())
             yield result
         connections.require_any()
     finally:

@@ -17,6 +17,7 @@ from pipeline.downloads.items import Download, Failed, Limits
 
 @dataclass(eq=False)
 class _Host:
+    name: str
     limit: int
     waiting: deque[Task] = field(default_factory=deque)
     active: int = 0
@@ -45,12 +46,12 @@ class Schedule:
         self._ready: deque[_Host] = deque()
         self._later: list[tuple[float, int, _Host, Task | None]] = []
         self._numbers = itertools.count()
-        self._left = 0
+        self._left = self._active = 0
         self._stopped = False
         hosts: dict[str, _Host] = {}
         for download in downloads:
             name = urls.origin(download.url).host
-            host = hosts.setdefault(name, _Host(max(1, limits.per_host)))
+            host = hosts.setdefault(name, _Host(name, max(1, limits.per_host)))
             host.waiting.append(Task(download, host))
             self._left += 1
         with self._changed:
@@ -76,6 +77,7 @@ class Schedule:
     def _begin(self, host: _Host, now: float) -> Task:
         task = host.waiting.popleft()
         host.active += 1
+        self._active += 1
         task.first_try = task.first_try or now
         if self._limits.requests_per_second > 0:
             host.not_before = now + 1 / self._limits.requests_per_second
@@ -87,6 +89,7 @@ class Schedule:
         with self._changed:
             now = time.monotonic()
             task.host.active -= 1
+            self._active -= 1
             task.host.answered = now if answered else task.host.answered
             self._left -= 1
             self._list(task.host, now)
@@ -104,6 +107,7 @@ class Schedule:
             due = time.monotonic() + wait_s
             host = task.host
             host.active -= 1
+            self._active -= 1
             if failure.wait_s is not None:
                 host.not_before = max(host.not_before, due)  # it speaks of this client, not of this file
             if failure.reason == "too_many_requests":
@@ -129,6 +133,15 @@ class Schedule:
         """Whether the host has answered nobody since the task was first tried."""
         with self._changed:
             return task.host.answered < task.first_try
+
+    def waiting(self) -> str:
+        """`for HOST (attempt 2 of 6, next in 4 s)` while nothing is under way; "" otherwise."""
+        with self._changed:
+            if self._active or not self._later:
+                return ""
+            due, _, host, task = self._later[0]
+        number = f"attempt {task.failures + 1} of {self._limits.attempts}, " if task and task.failures else ""
+        return f"for {host.name} ({number}next in {max(0.0, due - time.monotonic()):.0f} s)"
 
     def stop(self) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""One attempt at one download: ask, follow redirects, receive into a partial file, check, move.
+"""One attempt at one download: ask, receive into a partial file, check, move.
 
 A partial file that is worth it has a `.json` beside it with what the server called that version of the file (RFC 9110: ETag, or
 Last-Modified). The next attempt, also one of a later run, asks for the rest on the condition that it is still that version
@@ -7,7 +7,6 @@ Last-Modified). The next attempt, also one of a later run, asks for the rest on 
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import json
 import os
@@ -18,10 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 from pipeline import files, urls
-from pipeline.downloads.connections import Connections, basic, status_line
+from pipeline.downloads.connections import Connections, basic, leave, retry_after_s, status_line
 from pipeline.downloads.items import Check, Download, Failed, Stopped
 from pipeline.errors import DataError
 from pipeline.machine import require_room
@@ -29,13 +27,11 @@ from pipeline.machine import require_room
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-MAX_REDIRECTS = 10
 CHUNK = 1 << 16
 WORTH_RESUMING = 1 << 20
 """Bytes: below it, fetching the whole again costs less than remembering."""
 STALL_S, STALL_BYTES = 60.0, 1 << 13
 """Less than so many bytes in so many seconds: a server that drips must not hold a place for hours."""
-_REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = {408: "timeout", 425: "server_error", 429: "too_many_requests"}
 _FINAL = {401: "access_denied", 403: "access_denied", 404: "not_found", 407: "access_denied", 410: "not_found"}
 _HEADERS = {"User-Agent": "yolo-pipeline", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -66,7 +62,10 @@ def attempt(download: Download, line: Line, check: Check | None) -> str:
     headers = {**_HEADERS, "Range": f"bytes={start}-"} if start else _HEADERS
     if if_range:
         headers = {**headers, "If-Range": if_range}
-    response = _ask(download.url, headers, line)
+    if line.stop.is_set():
+        raise Stopped
+    user = urls.credentials(download.url)
+    response = line.connections.follow(download.url, headers, {"Authorization": basic(user)} if user else {})
     try:
         start = _require_content(response, start, part)
         size, digest, sha256 = _receive(response, part, start, download, line)
@@ -81,23 +80,6 @@ def attempt(download: Download, line: Line, check: Check | None) -> str:
     return digest
 
 
-def _ask(url: str, headers: dict[str, str], line: Line) -> BaseHTTPResponse:
-    user, owner = urls.credentials(url), urls.origin(url)
-    for _ in range(MAX_REDIRECTS + 1):
-        if line.stop.is_set():
-            raise Stopped
-        to_owner = {"Authorization": basic(user)} if user and urls.origin(url) == owner else {}
-        response = line.connections.get(urls.without_user(url), {**headers, **to_owner})
-        place = response.headers.get("Location", "")
-        if response.status not in _REDIRECTS or not place:
-            return response
-        _leave(response)
-        url = urljoin(url, place).partition("#")[0]
-        if wrong := urls.problem(url):
-            raise Failed("bad_url", f"redirected to {urls.shown(url)[:200]}: {wrong}")
-    raise Failed("too_many_redirects", f"more than {MAX_REDIRECTS} redirects")
-
-
 def _require_content(response: BaseHTTPResponse, start: int, part: Path) -> int:
     """The offset that the body begins at. Raises Failed for an answer without the file."""
     status = response.status
@@ -110,8 +92,8 @@ def _require_content(response: BaseHTTPResponse, start: int, part: Path) -> int:
     if status in (206, 416):
         _forget(part)
         raise Failed("server_error", f"{status_line(response)}: not the part that was asked for", again=True)
-    detail, wait_s = status_line(response), _retry_after(response)
-    _leave(response)
+    detail, wait_s = status_line(response), retry_after_s(response.headers)
+    leave(response)
     if status in _PASSING or (status >= 500 and status not in (501, 505)):
         raise Failed(_PASSING.get(status, "server_error"), detail, again=True, wait_s=wait_s)
     raise Failed(_FINAL.get(status, "http_error"), detail)
@@ -229,31 +211,3 @@ def _remember(part: Path, response: BaseHTTPResponse, total: int | None) -> None
 def _forget(part: Path) -> None:
     _sidecar(part).unlink(missing_ok=True)
     part.unlink(missing_ok=True)
-
-
-# ---- answers without a file
-
-
-def _leave(response: BaseHTTPResponse) -> None:
-    """Give the connection back for the next file if the rest of the answer is short, else close it."""
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) <= CHUNK:
-        response.drain_conn()
-        response.release_conn()
-    else:
-        response.close()
-
-
-def _retry_after(response: BaseHTTPResponse) -> float | None:
-    """Seconds from a Retry-After of seconds or of a date, which is held against the server's own clock."""
-    value = response.headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if value.isdecimal():
-        return float(value) if len(value) < 10 else 1e9
-    try:
-        until = email.utils.parsedate_to_datetime(value).timestamp()
-        now = response.headers.get("Date", "")
-        return max(0.0, until - (email.utils.parsedate_to_datetime(now).timestamp() if now else time.time()))
-    except (ValueError, TypeError, OverflowError):
-        return None

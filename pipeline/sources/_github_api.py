@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from pipeline import urls
 from pipeline.downloads import Limits
-from pipeline.downloads.connections import REMEDY, Connections, status_line
+from pipeline.downloads.connections import Connections, retry_after_s, status_line
 from pipeline.downloads.items import Failed
+from pipeline.downloads.silence import REMEDY
 from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError
 
 TOKEN = "GITHUB_TOKEN"  # noqa: S105 - the name of the variable
@@ -26,7 +27,6 @@ _SHA = re.compile("[0-9a-f]{40}")
 PAUSES_S = (1.0, 3.0)
 LONGEST_WAIT_S = 60.0
 """A longer wait is told, not waited for."""
-_MAX_REDIRECTS = 5
 _MAX_ANSWER = 1 << 16
 
 
@@ -54,19 +54,20 @@ def archive_url(repository: str, commit: str, token: str) -> str:
     return f"{scheme}://x-access-token:{quote(token, safe='')}@{host}/repos/{repository}/zipball/{commit}"
 
 
-def find_commit(repository: str, ref: str, token: str) -> str:
+def find_commit(repository: str, ref: str, token: str, warn: Callable[[str], None]) -> str:
     """The hash of the commit that a branch, a tag or the beginning of a hash leads to.
 
     Args:
         repository: "owner/name".
         ref: "HEAD" is the newest commit of the default branch.
+        warn: `Context.warn`, for waits.
 
     Raises:
         DataError: no such repository or commit.
         NetworkError: not reached, refused, or limited.
     """
     url = f"{_base(API)}/repos/{repository}/commits/{quote(ref, safe='/')}"
-    response = _ask(url, token)
+    response = _ask(url, token, warn)
     if response.status != 200:
         raise _refusal(response, repository, ref, token)
     commit = response.body[:100].decode("ascii", "replace").strip()
@@ -85,55 +86,47 @@ def _base(variable: str) -> str:
     return base
 
 
-def _ask(url: str, token: str) -> _Answer:
+def _ask(url: str, token: str, warn: Callable[[str], None]) -> _Answer:
     """The answer, whatever its status but for failures that pass."""
-    connections, owner = Connections(Limits(read_s=30)), urls.origin(url)
+    connections, host = Connections(Limits(), warn), urls.origin(url).host
     for pause_s in (*PAUSES_S, None):
         try:
-            response = _follow(connections, url, owner, token)
+            response = _answer(connections, url, token)
         except Failed as failure:
             if pause_s is None or not failure.again:
-                raise NetworkError(f"{owner.host}: {failure.detail}.", REMEDY) from failure
+                named = failure.detail if failure.reason == "host_unreachable" else f"{host}: {failure.detail}"
+                raise NetworkError(f"{named}.", REMEDY) from failure
         else:
             asked_s = _asked_wait_s(response)
             if pause_s is None or (response.status < 500 and (asked_s is None or asked_s > LONGEST_WAIT_S)):
                 return response
             pause_s = max(pause_s, min(asked_s or 0.0, LONGEST_WAIT_S))
+            if asked_s:
+                warn(f"{host} asks for {pause_s:.0f} s without requests ({response.status}).")
         time.sleep(pause_s)
     raise AssertionError  # the last round returns or raises
 
 
-def _follow(connections: Connections, url: str, owner: urls.Origin, token: str) -> _Answer:
-    """Ask, and follow redirects: repositories move. The token is for the first host alone."""
+def _answer(connections: Connections, url: str, token: str) -> _Answer:
     from urllib3 import exceptions
 
-    for _ in range(_MAX_REDIRECTS + 1):
-        headers = {"Accept": "application/vnd.github.sha", "User-Agent": "yolo-pipeline", "X-GitHub-Api-Version": "2022-11-28"}
-        if token and urls.origin(url) == owner:
-            headers["Authorization"] = f"Bearer {token}"
-        response = connections.get(url, headers)
-        try:
-            body = response.read(_MAX_ANSWER)
-        except exceptions.HTTPError as error:
-            raise Failed("cut_off", "the connection broke", again=True) from error
-        finally:
-            response.close()
-        place = response.headers.get("Location", "")
-        if response.status not in (301, 302, 307, 308) or not place:
-            return _Answer(response.status, status_line(response), response.headers, body)
-        url = urljoin(url, place)
-        if wrong := urls.problem(url):
-            raise Failed("bad_url", f"redirected to what cannot be asked: {wrong}")
-    raise Failed("too_many_redirects", f"more than {_MAX_REDIRECTS} redirects")
+    headers = {"Accept": "application/vnd.github.sha", "User-Agent": "yolo-pipeline", "X-GitHub-Api-Version": "2022-11-28"}
+    response = connections.follow(url, headers, {"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        return _Answer(response.status, status_line(response), response.headers, response.read(_MAX_ANSWER))
+    except exceptions.HTTPError as error:
+        raise Failed("cut_off", "the connection broke", again=True) from error
+    finally:
+        response.close()
 
 
 def _asked_wait_s(response: _Answer) -> float | None:
     """How long GitHub wants to be left alone; None when it does not say so."""
     if response.status not in (403, 429):
         return None
-    after, reset = response.headers.get("Retry-After", ""), response.headers.get("X-RateLimit-Reset", "")
-    if after.isdecimal():
-        return float(after[:9])
+    after_s, reset = retry_after_s(response.headers), response.headers.get("X-RateLimit-Reset", "")
+    if after_s is not None:
+        return after_s
     if response.headers.get("X-RateLimit-Remaining") == "0" and reset.isdecimal():
         return max(0.0, float(reset[:12]) - time.time())
     return 60.0 if response.status == 429 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.downloads.connections import asked_wait
 from pipeline.errors import DataError, NetworkError, PipelineError
 
 HOW_TO_LOG_IN = (
@@ -47,6 +48,8 @@ def explain(error: Exception, host: str, repo: str, revision: str, page: str, ha
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # that it is not in the cache either, after something else went wrong
+    if isinstance(error, PipelineError):
+        return error
     if isinstance(error, Busy):
         return _too_many(error.host, error.status, f"it asks to wait {error.wait_s:.0f} s")
     if isinstance(error, errors.OfflineModeIsEnabled):
@@ -96,8 +99,7 @@ def _refused(error: Any, host: str, repo: str, revision: str, page: str, has_tok
         what = "the token" if has_token else "a request without a token"
         return NetworkError(f"{host} does not accept {what} for {repo} ({status}).", HOW_TO_LOG_IN)
     if status == 429:
-        after = error.response.headers.get("retry-after", "")
-        return _too_many(host, status, f"it asks to wait {int(after)} s" if after.isdecimal() else "it does not say for how long")
+        return _too_many(host, status, asked_wait(error.response.headers))
     if status >= 500:
         return NetworkError(f"{host} fails when asked for {repo} ({status}).", "Only its owners can mend that: run again later.")
     return NetworkError(f"{host} refuses to hand out {repo} ({status}).", _RUN_AGAIN)

@@ -10,11 +10,11 @@ https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +53,35 @@ def download(hub: Hub, commit: Commit, entries: Sequence[Entry], label: str = "d
 
 def _download(hub: Hub, commit: Commit, entries: Sequence[Entry], meter: Meter, label: str) -> dict[str, Local]:
     brought: dict[str, Local] = {}
-    pool, left = ThreadPoolExecutor(PARALLEL), iter(entries)
-    waiting: dict[Future[Local], Entry] = {}
+    todo: queue.SimpleQueue[Entry] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[str, Local] | BaseException] = queue.SimpleQueue()
+    for entry in entries:
+        todo.put(entry)
+
+    def work() -> None:
+        with suppress(queue.Empty):
+            while not hub.stop.is_set():
+                entry = todo.get_nowait()
+                try:
+                    results.put((entry.path, _bring(hub, commit, entry, meter)))
+                except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                    results.put(error)
+
+    # Not of a pool: the process would wait for its threads after Ctrl-C, and a host may be silent for long.
+    for _ in range(min(PARALLEL, len(entries))):
+        threading.Thread(target=work, daemon=True).start()
     try:
         with hub.context.progress(label, len(entries)) as advance:
             while len(brought) < len(entries):
-                for entry in islice(left, 4 * PARALLEL - len(waiting)):  # `wait` takes its time with thousands
-                    waiting[pool.submit(_bring, hub, commit, entry, meter)] = entry
-                done, _ = wait(waiting, 0.25, FIRST_COMPLETED)
-                for future in done:
-                    brought[waiting.pop(future).path] = future.result()
-                advance(len(done), **(meter.info(len(brought)) or {}))
-    finally:  # Ctrl-C does not wait for the rest
+                before = len(brought)
+                with suppress(queue.Empty):
+                    result = results.get(timeout=0.25)
+                    if isinstance(result, BaseException):
+                        raise result
+                    brought[result[0]] = result[1]
+                advance(len(brought) - before, **(meter.info(len(brought)) or {}))
+    finally:
         hub.stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
     hub.stop.clear()
     return brought
 

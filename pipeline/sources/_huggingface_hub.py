@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import threading
@@ -24,10 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import files, urls
-from pipeline.downloads.connections import require_reachable
+from pipeline.downloads.connections import require_reachable, retry_after_s
+from pipeline.downloads.silence import Silence
 from pipeline.errors import MissingDependency, NetworkError, PipelineError, UsageError, how_to_install
 from pipeline.sources._credentials import secret
 from pipeline.sources._huggingface_errors import HOW_TO_LOG_IN, Busy, explain, offline
+from pipeline.sources._lending import exchanged, muted
 from pipeline.sources._unpacking import MAX_FILES
 from pipeline.stage import Context
 
@@ -37,7 +38,7 @@ ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
 DEFAULT_ENDPOINT = "https://huggingface.co"
 CONNECT_S = 5.0
 READ_S = 20.0
-"""How long the host may be silent; the client asks up to seven times."""
+"""How long a host that has answered before may be silent."""
 MAX_WAIT_S = 300.0
 """The hub counts requests in windows of five minutes; who is asked to wait for longer had better come again."""
 TRIES = 3
@@ -74,6 +75,7 @@ class Hub:
     token: str
     cache: Path
     context: Context
+    silence: Silence
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -103,30 +105,22 @@ def connect(context: Context) -> Iterator[Hub]:
         raise MissingDependency(
             f"The source 'huggingface' needs the libraries of Hugging Face ({error}).", how_to_install("huggingface")
         ) from error
-    hub = Hub(huggingface_hub, endpoint, find_token(context.base), context.cache / "huggingface", context)
+    hub = Hub(huggingface_hub, endpoint, find_token(context.base), context.cache / "huggingface", context, Silence(context.warn))
+
+    patience = _Patience(hub)
 
     def new_client() -> Any:
         client = default_client_factory()
-        client.event_hooks = {"request": [*client.event_hooks["request"], _limit_time], "response": [_Patience(hub)]}
+        client.event_hooks = {"request": [*client.event_hooks["request"], patience.asks], "response": [patience.answered]}
         return client
 
-    wanted = {"HF_HUB_DISABLE_XET": True, "DOWNLOAD_CHUNK_SIZE": _CHUNK}
-    before = {name: getattr(constants, name) for name in wanted}
-    levels = {name: logging.getLogger(name).level for name in _TALKERS}
-    try:
-        for name, value in wanted.items():
-            setattr(constants, name, value)
-        for name in _TALKERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        huggingface_hub.set_client_factory(new_client)
-        yield hub
-    finally:
-        hub.stop.set()
-        huggingface_hub.set_client_factory(default_client_factory)
-        for name, value in before.items():
-            setattr(constants, name, value)
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    with exchanged(constants, HF_HUB_DISABLE_XET=True, DOWNLOAD_CHUNK_SIZE=_CHUNK), muted(*_TALKERS):
+        try:
+            huggingface_hub.set_client_factory(new_client)
+            yield hub
+        finally:
+            hub.stop.set()
+            huggingface_hub.set_client_factory(default_client_factory)
 
 
 def find_token(base: Path) -> str:
@@ -148,18 +142,23 @@ def find_token(base: Path) -> str:
     return token
 
 
-def _limit_time(request: Any) -> None:
-    """The client has time limits of its own for some requests, up to 35 s, and none for others."""
-    request.extensions["timeout"] = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": None}
-
-
 class _Patience:
-    """Called with every answer: lets the client wait as long as it is asked to, within reason, and tells the user so."""
+    """Called with every request and every answer.
+
+    The client has time limits of its own for some requests, up to 35 s, and none for others. It waits as long as it is asked to,
+    which is told here, and refused when it is too long.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub, self._told_until = hub, 0.0
 
-    def __call__(self, response: Any) -> None:
+    def asks(self, request: Any) -> None:
+        read_s = self._hub.silence.limit_s(urls.origin(str(request.url)), READ_S)
+        request.extensions["timeout"] = {"connect": CONNECT_S, "read": read_s, "write": READ_S, "pool": None}
+
+    def answered(self, response: Any) -> None:
+        self._hub.silence.heard(urls.origin(str(response.request.url)))
+        response.request.extensions["timeout"]["read"] = READ_S  # for the rest of this answer
         if response.status_code not in (429, 503):
             return
         wait_s = asked_wait_s(response.headers)
@@ -176,8 +175,7 @@ class _Patience:
 def asked_wait_s(headers: Any) -> float:
     """Seconds, as the client reads them: from `Retry-After`, or `RateLimit` when nothing remains of a window; 0 for neither."""
     limit = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", headers.get("ratelimit", ""))
-    after = headers.get("retry-after", "").strip()
-    return float(limit[1]) if limit else float(after) if after.isdecimal() and len(after) < 10 else 0.0
+    return float(limit[1]) if limit else retry_after_s(headers) or 0.0
 
 
 # ---- what a revision means
@@ -236,21 +234,25 @@ def _ask(hub: Hub, repo: str, revision: str) -> Commit:
                 raise NetworkError(f"{hub.host} lists more than {MAX_FILES:,} files of {repo}: that is no data set.")
         return Commit(name, sha, tuple(entries))
 
-    return explained(hub, repo, revision, lambda: _again(ask))
+    return explained(hub, repo, revision, lambda: _again(hub, ask))
 
 
-def _again(ask: Callable[[], Answer]) -> Answer:
-    """What the client does for files it does not do for this question: try again when the host is busy."""
-    from huggingface_hub.errors import HfHubHTTPError
+def _again(hub: Hub, ask: Callable[[], Answer]) -> Answer:
+    """What the client does for files it does not do for this question: try again when the host is busy or keeps silent."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-    for attempt in range(TRIES - 1):
+    tries = 0
+    while True:
         try:
             return ask()
         except HfHubHTTPError as error:
-            if error.response.status_code not in (429, 500, 502, 503, 504):
+            tries += 1
+            if tries == TRIES or error.response.status_code not in (429, 500, 502, 503, 504):
                 raise
-            time.sleep(asked_wait_s(error.response.headers) or 2.0**attempt)
-    return ask()
+            time.sleep(asked_wait_s(error.response.headers) or 2.0 ** (tries - 1))
+        except HTTPError as error:
+            if type(error).__name__ != "ReadTimeout" or not hub.silence.lasts(urls.origin(hub.endpoint)):
+                raise
 
 
 def explained(hub: Hub, repo: str, revision: str, call: Callable[[], Answer]) -> Answer:

@@ -11,11 +11,10 @@ since, and is kept there unpacked, a second time. What it takes for complete is 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline import urls
-from pipeline.downloads.connections import require_reachable
-from pipeline.errors import MissingDependency, UsageError, how_to_install
+from pipeline.downloads.connections import be_patient, require_reachable, retry_after_s
+from pipeline.downloads.silence import REMEDY, Silence
+from pipeline.errors import MissingDependency, NetworkError, UsageError, how_to_install
 from pipeline.machine import require_room
 from pipeline.sources._credentials import from_dotenv
+from pipeline.sources._lending import environment, exchanged, muted
 from pipeline.stage import Context
 from pipeline.wording import one_line
 
@@ -50,8 +51,9 @@ class About:
 class Hub:
     """The library, as `connect` lends it."""
 
-    def __init__(self, kagglehub: Any, host: str, has_key: bool) -> None:
+    def __init__(self, kagglehub: Any, host: str, has_key: bool, context: Context) -> None:
         self._kagglehub = kagglehub
+        self._context = context
         self.host = host
         self.has_key = has_key
 
@@ -75,16 +77,28 @@ class Hub:
             Path(archive).touch()  # the library deletes it
 
         get = self._kagglehub.dataset_download if "/" in handle else self._kagglehub.competition_download
-        with _exchanged(http_resolver, "_extract_archive", keep):
-            for pause_s in (*PAUSES_S, None):
+        with exchanged(http_resolver, _extract_archive=keep):
+            for number, pause_s in enumerate((*PAUSES_S, None), 1):
                 try:
                     get(handle, force_download=True)
-                except _broken():
+                except _broken():  # amid an archive: what was not answered at all has had its attempts, see `Patient`
                     if pause_s is None:
                         raise
-                    time.sleep(pause_s)  # it then goes on where it was cut off
+                    _pause(self._context, self.host, "broke off", number, pause_s)  # it then goes on where it was cut off
                 else:
                     return
+
+
+def _pause(context: Context, host: str, why: str, number: int, seconds: float) -> None:
+    """Wait after attempt `number`, and say so when it is for long."""
+    if seconds > 2:
+        context.warn(f"waiting for {host}: {why} (attempt {number + 1} of {len(PAUSES_S) + 1}, next in {seconds:.0f} s)")
+    time.sleep(seconds)
+
+
+def unanswered(host: str, error: Exception) -> NetworkError:
+    """The error of ours for one of `requests`, which may hold a signed address."""
+    return NetworkError(f"{host} does not answer ({type(error).__name__}).", REMEDY)
 
 
 def _broken() -> tuple[type[Exception], ...]:
@@ -114,22 +128,21 @@ def connect(context: Context, cache: Path) -> Iterator[Hub]:
         raise MissingDependency(f"The source 'kaggle' needs kagglehub ({error}).", how_to_install("kaggle")) from error
     endpoint = kaggle_env.get_endpoint(kaggle_env.get_env())
     require_reachable(endpoint)
-    session = _session_type()
+    session = _session_type(context)
     # Parts of `requests`, as the client uses them.
     lent = SimpleNamespace(**{**vars(kaggle_http_client.requests), "Session": session})
     settings = {"KAGGLEHUB_CACHE": str(cache), "DISABLE_KAGGLE_CACHE": "true", "DISABLE_COLAB_CACHE": "true"}
     with (
-        _environment({**settings, **_keys(context.base)}),
-        _exchanged(kaggle_http_client, "requests", lent),
-        _exchanged(clients, "tqdm", _bar(context, cache)),
-        _exchanged(clients, "already_printed_version_warning", True),
-        _muted("kagglehub"),
+        environment({**settings, **_keys(context.base)}),
+        exchanged(kaggle_http_client, requests=lent),
+        exchanged(clients, tqdm=_bar(context, cache), already_printed_version_warning=True),
+        muted("kagglehub", "urllib3.connectionpool", "urllib3.util.retry"),
     ):
         try:
             has_key = config.get_kaggle_credentials() is not None
         except (ValueError, OSError) as error:
             raise UsageError(f"The key for Kaggle cannot be read: {error}.", "Repair or delete the file.") from None
-        yield Hub(kagglehub, urls.origin(endpoint).host, has_key)
+        yield Hub(kagglehub, urls.origin(endpoint).host, has_key, context)
 
 
 def _keys(base: Path) -> dict[str, str]:
@@ -139,40 +152,44 @@ def _keys(base: Path) -> dict[str, str]:
     return {name: value for name in (TOKEN, USER, KEY) if (value := from_dotenv(base, name))}
 
 
-def _session_type() -> type:
+def _session_type(context: Context) -> type:
     import requests
 
+    silence = Silence(context.warn)
+
     class Patient(requests.Session):
-        """With time limits, and another attempt where it may help: all that is asked only reads."""
+        """With time limits, and another attempt where it may help: all that is asked only reads.
+
+        In the end it raises an error of ours, which the library hands through, so that nobody tries again.
+        """
 
         def send(self, request: Any, **options: Any) -> Any:
-            if options.get("timeout") is None:
-                options["timeout"] = (CONNECT_S, READ_S)
-            for pause_s in (*PAUSES_S, None):
+            def once(limit_s: float) -> Any:
+                return super(Patient, self).send(request, **{**options, "timeout": (CONNECT_S, limit_s)})
+
+            origin = urls.origin(request.url)
+            for number, pause_s in enumerate((*PAUSES_S, None), 1):
                 try:
-                    response = super().send(request, **options)
+                    response = silence.ask(origin, READ_S, once, requests.Timeout)
                 except _broken() as error:
-                    # What a redirect led to has had its attempts.
                     hopeless = isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError))
-                    if pause_s is None or hopeless or getattr(error, "request", request) is not request:
-                        raise
+                    if pause_s is None or hopeless:
+                        raise unanswered(origin.host, error) from None
+                    why = "no answer"
                 else:
-                    asked_s = asked_wait_s(response.headers) if response.status_code == 429 else 0.0
-                    passing = response.status_code == 429 or response.status_code >= 500
-                    if not passing or pause_s is None or asked_s > LONGEST_WAIT_S or response.history:
+                    be_patient(response.raw, READ_S)
+                    if response.history:  # what a redirect led to has had its attempts
+                        return response
+                    status = response.status_code
+                    asked_s = retry_after_s(response.headers) or 0.0 if status == 429 else 0.0
+                    if pause_s is None or not (status == 429 or status >= 500) or asked_s > LONGEST_WAIT_S:
                         return response
                     response.close()
-                    pause_s = max(pause_s, asked_s)
-                time.sleep(pause_s)
+                    pause_s, why = max(pause_s, asked_s), f"it answers {status}"
+                _pause(context, origin.host, why, number, pause_s)
             raise AssertionError  # the last round returns or raises
 
     return Patient
-
-
-def asked_wait_s(headers: Mapping[str, str]) -> float:
-    """Seconds of a Retry-After; 0 where there is none. Kaggle tells no dates."""
-    value = headers.get("Retry-After", "").strip()
-    return float(value[:9]) if value.isdecimal() else 0.0
 
 
 def _bar(context: Context, folder: Path) -> type:
@@ -199,39 +216,3 @@ def _bar(context: Context, folder: Path) -> type:
             self._advance(self._bytes // _MIB - before // _MIB)
 
     return Bar
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _exchanged(module: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
-
-
-@contextmanager
-def _muted(name: str) -> Iterator[None]:
-    """The library's handlers write to the console, and messages to it hold addresses with a signature."""
-    logger = logging.getLogger(name)
-    handlers = logger.handlers[:]
-    logger.handlers[:] = [logging.NullHandler()]
-    try:
-        yield
-    finally:
-        logger.handlers[:] = handlers

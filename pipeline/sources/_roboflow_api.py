@@ -11,7 +11,6 @@ The key is a part of each URL, so no URL and no error of `requests` goes into a 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import warnings
@@ -22,10 +21,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pipeline.downloads.connections import require_reachable
+from pipeline import urls
+from pipeline.downloads.connections import asked_wait, be_patient, require_reachable
+from pipeline.downloads.silence import Silence
 from pipeline.errors import DataError, MissingDependency, NetworkError, UsageError, how_to_install
 from pipeline.sources._credentials import secret
-from pipeline.stage import JSON
+from pipeline.sources._lending import exchanged, muted
+from pipeline.stage import JSON, Context
 from pipeline.wording import one_line
 
 KEY = "ROBOFLOW_API_KEY"
@@ -64,21 +66,24 @@ class Service:
     def base(self) -> str:
         return str(self.rfapi.API_URL)
 
+    @property
+    def host(self) -> str:
+        return urls.origin(self.base).host
+
 
 class Refused(Exception):
-    """An answer with a status of 400 or above. `said` is the message in it, in one line and without the key."""
+    """An answer with a status of 400 or above: the message in it, in one line and without the key, and when to come again."""
 
-    def __init__(self, host: str, status: int, said: str, retry_after: str) -> None:
+    def __init__(self, host: str, status: int, said: str, wait: str) -> None:
         super().__init__(f"{host} answers {status}")
-        self.host, self.status, self.said, self.retry_after = host, status, said, retry_after
+        self.host, self.status, self.said, self.wait = host, status, said, wait
 
 
 @contextmanager
-def connect(base: Path, workspace: str) -> Iterator[Service]:
+def connect(context: Context, workspace: str) -> Iterator[Service]:
     """Load the SDK and lend its functions, with careful requests.
 
     Args:
-        base: the folder of params.yaml, where a file .env may hold the key.
         workspace: whose key to take from the file of the service's own login, if it holds several.
 
     Raises:
@@ -87,27 +92,15 @@ def connect(base: Path, workspace: str) -> Iterator[Service]:
         NetworkError: the service cannot be reached.
     """
     rfapi = _load()
-    key = find_key(base, workspace)
-    original = rfapi.http
+    key = find_key(context.base, workspace)
+    original, silence = rfapi.http, Silence(context.warn)
 
     def get(url: str, **options: Any) -> Any:
-        return _get(original, key, url, **options)
+        return _get(original, key, silence, url, **options)
 
     require_reachable(str(rfapi.API_URL))
-    rfapi.http = SimpleNamespace(get=get)
-    muted = [logging.getLogger(name) for name in ("urllib3.connectionpool", "urllib3.util.retry")]  # they log URLs
-    try:
-        for logger in muted:
-            logger.addFilter(_nothing)
+    with exchanged(rfapi, http=SimpleNamespace(get=get)), muted("urllib3.connectionpool", "urllib3.util.retry"):
         yield Service(rfapi, get, key)
-    finally:
-        rfapi.http = original
-        for logger in muted:
-            logger.removeFilter(_nothing)
-
-
-def _nothing(record: logging.LogRecord) -> bool:
-    return False
 
 
 def _load() -> Any:
@@ -158,12 +151,6 @@ def without_key(text: str, key: str) -> str:
 # ---- requests
 
 
-def host_of(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    return urlsplit(url).hostname or "the host"
-
-
 def unreachable(host: str, reason: str) -> NetworkError:
     return NetworkError(
         f"{host} cannot be reached ({reason}).",
@@ -171,21 +158,25 @@ def unreachable(host: str, reason: str) -> NetworkError:
     )
 
 
-def _get(http: Any, key: str, url: str, **options: Any) -> Any:
+def _get(http: Any, key: str, silence: Silence, url: str, **options: Any) -> Any:
     """A request with time limits. Raises NetworkError when there is no answer, Refused when it is a refusal."""
     import requests
 
-    host, failure = host_of(url), ""
+    def once(limit_s: float) -> Any:
+        return http.get(url, timeout=(CONNECT_S, limit_s), **options)
+
+    origin, failure = urls.origin(url), ""
     try:
-        response = http.get(url, timeout=(CONNECT_S, READ_S), **options)
+        response = silence.ask(origin, READ_S, once, requests.ReadTimeout)
     except requests.RequestException as error:
         failure = reason_of(error)
     if failure:  # raised out here, for the error above holds the URL and would become part of this one
-        raise unreachable(host, failure)
+        raise unreachable(origin.host, failure)
+    be_patient(response.raw, READ_S)
     if response.status_code >= 400:
         said = _message(response) if not options.get("stream") else ""
         response.close()
-        raise Refused(host, response.status_code, without_key(said, key), response.headers.get("Retry-After", ""))
+        raise Refused(origin.host, response.status_code, without_key(said, key), asked_wait(response.headers))
     return response
 
 
@@ -236,7 +227,6 @@ def ask_export(service: Service, query: Query) -> JSON:
 
 
 def _ask(service: Service, query: Query, function: Any, *arguments: Any) -> JSON:
-    host = host_of(service.base)
     answer: Any = None
     try:
         answer = function(service.key, *arguments)
@@ -246,6 +236,7 @@ def _ask(service: Service, query: Query, function: Any, *arguments: Any) -> JSON
         pass
     if not isinstance(answer, dict):
         raise NetworkError(
-            f"{host} does not answer as Roboflow does when asked for {query}.", "A proxy or a login page may stand in between."
+            f"{service.host} does not answer as Roboflow does when asked for {query}.",
+            "A proxy or a login page may stand in between.",
         )
     return answer

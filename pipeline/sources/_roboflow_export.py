@@ -16,7 +16,6 @@ from pipeline.sources._packed import why_no_zip
 from pipeline.sources._roboflow_api import Query, Refused, Service
 from pipeline.sources._unpacking import MAX_BYTES
 from pipeline.stage import JSON, Context
-from pipeline.wording import one_line
 
 POLL_S = 2.0
 """Between two questions whether it is done."""
@@ -96,19 +95,12 @@ def _explain(refused: Refused, query: Query) -> PipelineError | None:
     if status in (401, 403):
         return NetworkError(f"{host} does not accept the key for {query} ({status}){said}", api.HOW_TO_GET_A_KEY)
     if status == 429:
-        wait = _asked_wait(refused.retry_after)
-        return NetworkError(f"{host} answers no more for now: too many requests (429); {wait}.", "Run again then.")
+        return NetworkError(f"{host} answers no more for now: too many requests (429); {refused.wait}.", "Run again then.")
     if status >= 500:
         return NetworkError(
             f"{host} fails when asked for {query} ({status}){said}", "Only Roboflow can mend that: run again later."
         )
     return None
-
-
-def _asked_wait(retry_after: str) -> str:
-    if retry_after.isdecimal():
-        return f"it asks to wait {int(retry_after)} s"
-    return f"it asks to wait until {one_line(retry_after)}" if retry_after else "it does not say for how long"
 
 
 def _absent(service: Service, query: Query, refused: Refused) -> PipelineError:
@@ -160,15 +152,13 @@ def download(service: Service, answer: JSON, target: Path, context: Context) -> 
     link = _mapping(answer, "export").get("link")
     allowed = ("https://",) if service.base.startswith("https://") else ("https://", "http://")
     if not isinstance(link, str) or not link.startswith(allowed) or urls.problem(link):
-        raise NetworkError(
-            f"{api.host_of(service.base)} tells no link to the export.", "Run again; if that does not help, ask Roboflow."
-        )
-    host = api.host_of(link)
+        raise NetworkError(f"{service.host} tells no link to the export.", "Run again; if that does not help, ask Roboflow.")
+    host = urls.origin(link).host
     require_reachable(link)
     try:
         response = service.get(link, stream=True, headers={"Accept-Encoding": "identity"})
     except Refused as refused:
-        status, wait = refused.status, f"; {_asked_wait(refused.retry_after)}" if refused.retry_after else ""
+        status, wait = refused.status, f"; {refused.wait}" if refused.status == 429 else ""
     else:
         with response:
             digest = _save(response, host, target, context)

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from pipeline.downloads import Download, download_all
-from pipeline.downloads.connections import REMEDY
+from pipeline.downloads.silence import REMEDY
 from pipeline.errors import DataError, NetworkError, ParamsError
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image, is_plain, is_safe_relative
@@ -68,7 +68,7 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     token = secret(context.base, _github_api.TOKEN)
     # A branch may have moved on since a run that was killed: its files belong to the commit that it had begun with.
     commit = query.ref if _github_api.is_commit(query.ref) else begun(out)
-    commit = commit or _github_api.find_commit(query.repository, query.ref, token)
+    commit = commit or _github_api.find_commit(query.repository, query.ref, token, context.warn)
     begin(out, commit)
     path = context.cache / "github" / f"{query.repository.replace('/', '-')}-{commit}.zip"
     _download(query, commit, token, path, context)

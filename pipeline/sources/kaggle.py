@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipeline import files
+from pipeline.downloads.connections import asked_wait
 from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError, UsageError
 from pipeline.ledger import Ledger
 from pipeline.sources import Fetched
-from pipeline.sources._kaggle_hub import KEY, TOKEN, USER, About, Hub, asked_wait_s, connect
+from pipeline.sources._kaggle_hub import KEY, TOKEN, USER, About, Hub, connect, unanswered
 from pipeline.sources._unpacking import begin, begun, blaming, unpack
 from pipeline.stage import Context, StageParams
 
@@ -155,10 +156,7 @@ def _explained(hub: Hub, query: Query) -> Iterator[None]:
     except requests.exceptions.ChunkedEncodingError:
         failure = NetworkError(f"{hub.host} broke off during the download of {query}.", "Run again: it goes on where it stopped.")
     except requests.RequestException as error:
-        failure = NetworkError(
-            f"{hub.host} does not answer ({type(error).__name__}).",
-            "Check the network and the proxy (HTTPS_PROXY), then run again: it goes on where it stopped.",
-        )
+        failure = unanswered(hub.host, error)
     except (TypeError, AttributeError, KeyError, ValueError):  # of the library, about an answer in another form
         failure = _not_kaggle(hub, query)
     else:
@@ -190,7 +188,6 @@ def _refusal(response: object, hub: Hub, query: Query) -> PipelineError:
     if status == 404:
         return DataError(f"collect.source: there is no {kind} {query} on Kaggle (404).", f"Check the address: {query.page}")
     if status == 429:
-        asked_s = asked_wait_s(getattr(response, "headers", {}))
-        wait = f"it asks to wait {asked_s:g} s" if asked_s else "it does not say for how long"
+        wait = asked_wait(getattr(response, "headers", {}))
         return NetworkError(f"{hub.host} answers no more for now: too many requests (429); {wait}.", "Run again then.")
     return NetworkError(f"{hub.host} fails when asked for {query} ({status}).", "Run again later.")

@@ -28,7 +28,7 @@ from pipeline.errors import ParamsError
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
 from pipeline.sources import Fetched, Origin
-from pipeline.sources._roboflow_api import Query, Service, connect, host_of, without_key
+from pipeline.sources._roboflow_api import Query, Service, connect, without_key
 from pipeline.sources._roboflow_export import download, prepare
 from pipeline.sources._unpacking import blaming, unpack
 from pipeline.stage import JSON, Context, StageParams
@@ -62,7 +62,7 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     target = context.cache / "roboflow" / query.workspace / f"{query.project}-{query.version}-{query.format}.zip"
     record = None if options.overwrite_cache else _cached(target)
     if record is None:
-        with connect(context.base, query.workspace) as service:
+        with connect(context, query.workspace) as service:
             answer = prepare(service, query, 60 * options.wait_minutes, context)
             with files.atomic_path(target) as temporary:
                 digest = download(service, answer, temporary, context)
@@ -128,7 +128,7 @@ def _describe(service: Service, query: Query, answer: JSON) -> dict[str, str]:
         return without_key(str(about.get(name) or ""), service.key)
 
     # The pages of other regions and of Universe lie on other hosts than the API.
-    european = host_of(service.base).endswith(".eu")
+    european = service.host.endswith(".eu")
     page = f"{LINKS[2] if european else LINKS[1]}{query}"
     if project.get("public") is not False and not european:
         page = f"{LINKS[0]}{query.workspace}/{query.project}/dataset/{query.version}"

@@ -17,7 +17,7 @@ import pytest
 from blake3 import blake3
 
 from pipeline import files
-from pipeline.downloads import Download, Limits, download_all, transfer
+from pipeline.downloads import Download, Limits, connections, download_all, transfer
 from pipeline.stage import Context
 from tests import serving
 from tests.serving import Server
@@ -239,7 +239,7 @@ def test_redirects(server: Server, tmp_path: Path) -> None:
     assert get(server, "/a", tmp_path) == ("", "")
     server.odd["/loop"] = [serving.redirect("/loop")]
     assert get(server, "/loop", tmp_path / "2")[0] == "too_many_redirects"
-    assert server.counts()["/loop"] == transfer.MAX_REDIRECTS + 1
+    assert server.counts()["/loop"] == connections.MAX_REDIRECTS + 1
     server.odd["/file"] = [serving.redirect("file:///etc/passwd")]
     reason, detail = get(server, "/file", tmp_path / "3")
     assert reason == "bad_url"

@@ -156,13 +156,13 @@ def test_a_page_instead_of_an_answer(route: str, hub: Hub, context: Context) -> 
     assert "does not answer as Hugging Face does" in refused(context).message
 
 
-def test_a_hub_that_goes_silent(hub: Hub, context: Context, monkeypatch: Any) -> None:
+def test_a_hub_that_goes_silent_after_an_answer(hub: Hub, context: Context, monkeypatch: Any) -> None:
     def silent(to: Handler) -> None:
         to.close_connection = True
         time.sleep(1)
 
     monkeypatch.setattr(_huggingface_hub, "READ_S", 0.1)
-    for route in ("info", "head", "lfs"):
+    for route in ("tree", "head"):
         hub.faults = {route: [silent]}
         assert refused(context).message == "127.0.0.1 does not hand out mari/reef (silent for too long)."
 

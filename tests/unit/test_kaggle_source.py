@@ -14,7 +14,6 @@ import pytest
 
 from pipeline.errors import DataError, MissingDependency, NetworkError, ParamsError, PipelineError, UsageError
 from pipeline.ledger import read as read_ledger
-from pipeline.sources import _kaggle_hub
 from pipeline.sources import kaggle as source
 from pipeline.stage import Context
 from tests import serving
@@ -312,12 +311,6 @@ def test_no_network_is_told_at_once(server: Server, context: Context, monkeypatc
     error = refused("kaggle:mari/fish", context, NetworkError)
     assert time.monotonic() - started < 5
     assert "127.0.0.1 cannot be reached" in error.message
-
-
-def test_a_silent_server(server: Server, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kaggle_hub, "READ_S", 0.2)
-    server.odd[GET] = [serving.slowly(1)]
-    assert "127.0.0.1 does not answer (ReadTimeout)" in refused("kaggle:mari/fish", context, NetworkError).message
 
 
 def test_the_library_is_an_extra(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_a_format_that_the_project_cannot_be_exported_in(service: Roboflow, cont
 @pytest.mark.parametrize("route", ["version", "export", "download"])
 @pytest.mark.parametrize(
     ("retry_after", "said"),
-    [("30", "30 s"), ("Wed, 21 Oct 2026 07:28:00 GMT", "until Wed, 21 Oct 2026 07:28:00 GMT"), ("", "429")],
+    [("30", "30 s"), ("Wed, 21 Oct 2099 07:28:00 GMT", "it asks to wait 2"), ("", "429")],
 )
 def test_too_many_requests(route: str, retry_after: str, said: str, service: Roboflow, context: Context) -> None:
     service.faults[route] = refuse(429, "Too many requests", **({"Retry_After": retry_after} if retry_after else {}))
@@ -153,11 +153,11 @@ def test_no_network_is_told_within_five_seconds(service: Roboflow, context: Cont
         assert error.message.startswith(f"{host} cannot be reached (")
 
 
-def test_a_service_that_goes_silent(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_goes_silent_after_an_answer(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_roboflow_api, "READ_S", 0.2)
-    service.faults["version"] = lambda to: time.sleep(1)
+    service.faults["export"] = lambda to: time.sleep(1)
     assert "silent for 0.2 s" in refused(context).message
-    del service.faults["version"]
+    del service.faults["export"]
 
     def stall(to: http.server.BaseHTTPRequestHandler) -> None:
         to.send_response(200)
