@@ -11,6 +11,7 @@ from typing import Any
 from pipeline import urls
 from pipeline.downloads.connections import require_reachable
 from pipeline.errors import DataError, NetworkError, PipelineError
+from pipeline.machine import require_room
 from pipeline.sources import _roboflow_api as api
 from pipeline.sources._packed import why_no_zip
 from pipeline.sources._roboflow_api import Query, Refused, Service
@@ -173,6 +174,7 @@ def _save(response: Any, host: str, target: Path, context: Context) -> str:
 
     announced = response.headers.get("Content-Length", "")
     expected = int(announced) if announced.isascii() and announced.isdigit() else None
+    require_room(target.parent, expected or 0)
     size, digest = 0, blake3()
     with context.progress("download (MiB)", max(1, math.ceil((expected or 0) / _CHUNK))) as advance, target.open("wb") as out:
         for chunk in _chunks(response, host):

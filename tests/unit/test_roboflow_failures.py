@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import machine
 from pipeline.errors import DataError, MissingDependency
 from pipeline.sources import _roboflow_api
 from pipeline.stage import Context
@@ -180,3 +181,10 @@ def test_a_missing_sdk_is_named(service: Roboflow, context: Context, monkeypatch
     monkeypatch.setitem(sys.modules, "roboflow.adapters", None)
     error = refused(context, MissingDependency)
     assert "[roboflow]" in error.hint
+
+
+def test_an_export_that_does_not_fit_the_disk(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.faults["download"] = lambda to: send(to, 200, service.packed, "application/zip")
+    monkeypatch.setattr(machine, "free_bytes", lambda folder: len(service.packed) - 1)
+    error = refused(context, machine.NoRoom)
+    assert "GB left" in error.message
