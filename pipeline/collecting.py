@@ -19,7 +19,7 @@ from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError, PipelineError, did_you_mean
 from pipeline.ledger import Entry, Ledger
 from pipeline.params_messages import sentences
-from pipeline.paths import is_image, is_safe_relative, is_video
+from pipeline.paths import folded, is_clean, is_image, is_video, portable
 from pipeline.sources import ORIGINS, UNKNOWN, Fetched, Origin, kept, local_path
 from pipeline.stage import JSON, Context, StageParams
 from pipeline.version import TIMES
@@ -60,8 +60,8 @@ class Source(StageParams):
     @field_validator("name")
     @classmethod
     def _is_one_folder(cls, name: str) -> str:
-        if name and ("/" in name or name.startswith(".") or not is_safe_relative(name)):
-            raise ValueError(f"'{name}' cannot be the name of a folder")
+        if name and ("/" in name or name.startswith(".") or not is_clean(name) or portable(name) != name):
+            raise ValueError(f"'{name}' cannot be the name of a folder on every system")
         return name
 
 
@@ -180,10 +180,10 @@ def arrange(wishes: Sequence[Source], context: Context, several: bool) -> list[P
     for wish in wishes:
         kind, location = resolve(wish.source, context)
         name = wish.name or _free_name(_name(kind, location), taken)
-        if name.casefold() in taken:
-            first = taken[name.casefold()]
+        if folded(name) in taken:
+            first = taken[folded(name)]
             raise ParamsError(f"collect.sources: '{first}' and '{wish.source}' have the same name '{name}'.", "Name one anew.")
-        taken[name.casefold()] = wish.source
+        taken[folded(name)] = wish.source
         parts.append(Part(wish, kind, plugins.load(PACKAGE, kind), location, name, name if several else ""))
     return parts
 
@@ -193,13 +193,13 @@ def _name(kind: str, location: str) -> str:
     if kind in (*BY_PATH, "video", "kept"):
         stem = PurePosixPath(location.replace("\\", "/")).name
         stem = stem if kind in ("folder", "kept") else stem.partition(".")[0]
-        kind = re.sub(r"[^\w.-]+", "_", stem).lstrip(".") or kind
+        kind = portable(re.sub(r"[^\w.-]+", "_", stem).lstrip(".")) or kind
     return kind
 
 
 def _free_name(name: str, taken: Mapping[str, str]) -> str:
     number, free = 1, name
-    while free.casefold() in taken:
+    while folded(free) in taken:
         number += 1
         free = f"{name}-{number}"
     return free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 
 # Controls, and what Unicode counts as the end of a line: a list with one name a line could not hold them.
 CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -21,8 +22,9 @@ def is_safe_relative(path: str) -> bool:
 
 
 def is_clean(path: str) -> bool:
-    """Whether a name from elsewhere can be used as it is: safe, plain, and without empty parts and dots."""
-    return is_safe_relative(path) and is_plain(path) and not any(part in ("", ".") for part in path.split("/"))
+    """Whether a name from elsewhere can be used once it is `portable`: safe, plain, and without empty parts and dots."""
+    is_safe = is_safe_relative(portable(path)) and not _DRIVE.match(path)
+    return is_safe and is_plain(path) and not any(part in ("", ".") for part in path.split("/"))
 
 
 def is_plain(path: str) -> bool:
@@ -30,6 +32,34 @@ def is_plain(path: str) -> bool:
     if path.isprintable():
         return True
     return not CONTROL.search(path) and not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+# https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_FORBIDDEN = re.compile(r'[<>:"|?*\\]')
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_PERHAPS_ODD = re.compile(r'[<>:"|?*\\]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com|lpt)', re.IGNORECASE)
+
+
+def portable(path: str) -> str:
+    """The path, under names that every system can hold: some are forbidden on Windows alone (`aux.jpg`, `a?.jpg`, `a.`).
+
+    Paths that differ only in their suffixes still do, so that the label file of an image stays that of this image.
+    """
+    if not _PERHAPS_ODD.search(path):
+        return path
+    return "/".join(map(_portable_name, path.split("/")))
+
+
+def _portable_name(name: str) -> str:
+    if name in (".", ".."):
+        return name  # no name, but a way
+    name = _FORBIDDEN.sub("_", name).rstrip(". ") or "_"
+    return f"_{name}" if _DEVICE.match(name) else name
+
+
+def folded(path: str) -> str:
+    """Equal for paths that are one in some file system, where case or the form of Unicode (NFC, NFD) does not count."""
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 
 IMAGE_SUFFIXES = frozenset(

@@ -79,7 +79,8 @@ tried again with growing pauses; `Retry-After` is honoured, and so are `HTTPS_PR
 nothing; it is asked three times, within half a minute.
 
 Archives are unpacked carefully: no path leaves the folder, no links or devices, and what unpacks to far more than it was is
-refused.
+refused. Names that Windows cannot hold (`aux.jpg`, `12:30.jpg`, `a.`) are changed, of an image and its label file alike; files
+whose names differ in case or Unicode form alone are left out, for some systems take them for one. Both stand in the ledger.
 
 ## Keys
 

@@ -7,7 +7,6 @@ already, so there a sample is enough to compare the brightness of the sides.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pipeline.health.accounts import CODE_OF_REASON
 from pipeline.health.findings import MOST_ITEMS, Finding, Item, finding
 from pipeline.images import Header, UnreadableImage
 from pipeline.parallel import map_images
+from pipeline.paths import folded
 from pipeline.stage import Context
 
 SMALLEST_PX = 32
@@ -213,7 +213,7 @@ def names(paths: Sequence[str]) -> list[Finding]:
     """Names that are told apart here, but not on every system or by every tool."""
     whole, stems, bare = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for path in paths:
-        key = unicodedata.normalize("NFC", path).casefold()
+        key = folded(path)
         whole[key].append(path)
         stems[os.path.splitext(path)[0]].append(path)
         bare[key.rpartition("/")[2]].append(path)

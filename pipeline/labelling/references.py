@@ -21,12 +21,13 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote
+
+from pipeline.paths import folded, portable
 
 EXACT, BY_NAME, BY_STEM = 0, 1, 2
 _DOTTED = re.compile(r"(^|/)(\.{0,2}(/|$))")
@@ -135,8 +136,9 @@ class References:
 
 
 def _key(name: str) -> str:
-    # macOS decomposes umlauts in file names, Windows ignores case: both change a name without anybody asking.
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+    # macOS decomposes umlauts in file names, Windows ignores case: both change a name without anybody asking. What Windows
+    # forbids is renamed by `collect`, and the label files still say the old name.
+    return folded(portable(name))
 
 
 def _spellings(name: str) -> list[str]:
@@ -170,8 +172,8 @@ def _best(candidates: list[str], name: str, near: str, rank: int) -> Match:
 def contradicts(name: str, path: str) -> bool:
     """Whether a relative name with folders means a file in another place than `path`: not one trailing folder is the same."""
     spelled = name.strip().replace("\\", "/")
-    folders = _key(spelled).split("/")[:-1]
-    if spelled.startswith("/") or ":" in "".join(folders[:1]) or ".." in folders or set(folders) <= _ANY_IMAGES:
+    folders, written = _key(spelled).split("/")[:-1], spelled.split("/")[:-1]
+    if spelled.startswith("/") or ":" in "".join(written[:1]) or ".." in written or set(folders) <= _ANY_IMAGES:
         return False  # a bare name, or a path of another machine
     return _shared(folders[::-1], _key(path).split("/")[:-1][::-1]) == 0
 

@@ -25,7 +25,7 @@ from pydantic import Field
 from pipeline import files
 from pipeline.errors import DataError, ParamsError, did_you_mean
 from pipeline.ledger import Action, Ledger
-from pipeline.paths import SUFFIX_OF, is_image, is_plain, is_safe_relative
+from pipeline.paths import SUFFIX_OF, folded, is_image, is_plain, is_safe_relative
 from pipeline.sources import Fetched, Origin, folder
 from pipeline.sources._huggingface_boxes import PIXELS, as_xywh, decide
 from pipeline.sources._huggingface_card import Card
@@ -203,7 +203,7 @@ def _splits(shards: dict[str, list[str]], wanted: Sequence[str], repo: str) -> d
             raise ParamsError(f"collect.options.splits: {repo} has no split '{split}'.", did_you_mean(split, shards))
     chosen = {split: paths for split, paths in shards.items() if not wanted or split in wanted}
     wrong = next((split for split in chosen if safe_name(split) != split), None)
-    if wrong is not None or len({split.casefold() for split in chosen}) < len(chosen):
+    if wrong is not None or len(set(map(folded, chosen))) < len(chosen):
         raise DataError(f"{repo} has splits with names that cannot be folders: {', '.join(map(ascii, chosen))}.")
     return chosen
 
@@ -263,7 +263,7 @@ def _write_image(row: Row, place: str, out: Path, origin: str, collected: _Colle
     name = _name(wanted, row.number, SUFFIX_OF.get(header.kind, ".png"), place, collected.taken)
     target.replace(out / place / name)
     collected.written += len(row.data)
-    collected.taken.add(f"{place}/{name}".casefold())
+    collected.taken.add(folded(f"{place}/{name}"))
     collected.origins.append(Origin(f"{place}/{name}", origin, hash=digest))
     width, height = row.size or (float(header.width), float(header.height))
     line: dict[str, Any] = {"file_name": name}
@@ -279,7 +279,7 @@ def _write_image(row: Row, place: str, out: Path, origin: str, collected: _Colle
 def _name(wanted: str, number: int, suffix: str, place: str, taken: set[str]) -> str:
     """The name that the image had as a file, made safe, or its row's number; with the number added where another has the name."""
     name = safe_name(wanted) if is_image(wanted) else f"{number:06}{suffix}"
-    while f"{place}/{name}".casefold() in taken:
+    while folded(f"{place}/{name}") in taken:
         path = PurePosixPath(name)
         name = f"{path.stem}-{number:06}{path.suffix}"
     return name

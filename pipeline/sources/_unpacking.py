@@ -1,8 +1,9 @@
 """Unpack an archive that a stranger packed.
 
 All of it is looked at before a byte is written: no path leaves the folder, links, devices and encrypted files are refused, and so
-is what unpacks to far more than it weighs. Zip's checksum of each file is checked by reading it; a tar has none of its own, but
-gzip, bzip2 and xz have one of the whole. Files appear whole, and those that a killed run had unpacked are kept.
+is what unpacks to far more than it weighs; `_names` says what becomes of names that not every system can hold. Zip's checksum of
+each file is checked by reading it; a tar has none of its own, but gzip, bzip2 and xz have one of the whole. Files appear whole,
+and those that a killed run had unpacked are kept.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from pipeline.errors import DataError
 from pipeline.fingerprint import copy_hashed
 from pipeline.ledger import Ledger
 from pipeline.machine import NoRoom, require_room
-from pipeline.paths import is_plain, is_safe_relative
+from pipeline.paths import folded, is_clean, is_plain
 from pipeline.sources import OPENED, Origin, is_wanted
+from pipeline.sources._names import settled
 from pipeline.sources._packed import MAX_RATIO, Member, bomb, members, telling_damage
 from pipeline.stage import Context
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 500 * 2**30
+MAX_NAME_BYTES = 255
+"""Of a file or folder, on all common file systems."""
 _STATE = f".state{files.TEMPORARY_SUFFIX}"
 
 
@@ -162,7 +166,7 @@ def _copy(opener: Callable[[], object], target: Path) -> str:
 
 def _plan(path: Path, shown: str, prefix: str, to: _Unpacker) -> dict[str, str]:
     """Where each member that is a file goes. Raises DataError for anything that no honest packer writes."""
-    plan: dict[str, str] = {}
+    wished: dict[str, str] = {}
     problems: list[str] = []
     encrypted = 0
     size_mib = max(1, path.stat().st_size >> 20)
@@ -181,11 +185,13 @@ def _plan(path: Path, shown: str, prefix: str, to: _Unpacker) -> dict[str, str]:
             encrypted += member.is_encrypted and bool(target)
             if target and member.wrong and to.keep_going:
                 to.ledger.add("file", "dropped", "link_or_device", path=prefix + target)
-            elif wrong or (target and (wrong := member.wrong or _collision(prefix + target, to.budget))):
+            elif wrong or (target and (wrong := member.wrong or ("occurs twice" if member.name in wished else ""))):
                 problems.append(f"{member.name!a} {wrong}" if not is_plain(member.name) else f"'{member.name}' {wrong}")
             elif target:
-                plan[member.name] = prefix + target
+                wished[member.name] = prefix + target
         advance(max(0, size_mib - read_mib))
+    plan = settled(wished, to.ledger)
+    problems += [f"'{name}' {wrong}" for name, target in plan.items() if (wrong := _collision(target, to.budget))]
     if problems:
         raise DataError(f"{shown} is not unpacked:", "Unpack it yourself if you trust it, and use the folder.", problems)
     if encrypted:
@@ -198,23 +204,25 @@ def _plan(path: Path, shown: str, prefix: str, to: _Unpacker) -> dict[str, str]:
 def _problem(name: str) -> str:
     if not is_plain(name):
         return "has control characters in its name: rename it before packing"
-    return "" if is_safe_relative(name) else "leads out of the folder"
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split("/")):
+        return f"has a name of more than {MAX_NAME_BYTES} bytes: rename it before packing"
+    return "" if is_clean(name) else "leads out of the folder"
 
 
 def _collision(path: str, budget: _Budget) -> str:
-    """What a file would get in the way of, in a file system that takes "a" and "A" for the same."""
-    folded = path.casefold()
-    twice = folded in budget.files
-    budget.files.add(folded)
-    is_both = folded in budget.folders
-    while folder := folded.rpartition("/")[0]:
+    """What a file would get in the way of: a folder, or a file of another archive that is unpacked to the same place."""
+    name = folded(path)
+    twice = name in budget.files
+    budget.files.add(name)
+    is_both = name in budget.folders
+    while folder := name.rpartition("/")[0]:
         is_both = is_both or folder in budget.files
         if folder in budget.folders:
             break
         budget.folders.add(folder)
-        folded = folder
+        name = folder
     if twice:
-        return "occurs twice, or differs from another name in upper and lower case alone"
+        return "is there already, or differs from another name in upper and lower case alone"
     return "is a file and a folder at once" if is_both else ""
 
 

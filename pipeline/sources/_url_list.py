@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,13 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline import urls
 from pipeline.errors import DataError
-from pipeline.paths import is_image
+from pipeline.paths import folded, is_image, portable
 
 _URL_COLUMNS = ("url", "image_url", "coco_url", "image", "link", "uri", "src", "href")
 _NAME_COLUMNS = ("name", "file_name", "filename", "path")
 _SIZE_COLUMNS = ("size", "bytes")
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029<>:"/\\|?*\ud800-\udfff]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # device names of Windows
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029/\ud800-\udfff]")
 MAX_NAME_BYTES = 180
 
 
@@ -122,8 +120,8 @@ def unique_names(entries: Iterable[Entry], keep_folders: bool, suffix: str, suff
 
 
 def _claims(name: str, suffixes: Iterable[str]) -> set[str]:
-    folded = unicodedata.normalize("NFC", name).casefold()
-    return {folded} if is_image(name) else {folded, *(folded + suffix for suffix in suffixes)}
+    claim = folded(name)
+    return {claim} if is_image(name) else {claim, *(claim + suffix for suffix in suffixes)}
 
 
 def _with_hash(path: str, url: str) -> str:
@@ -145,8 +143,8 @@ def _name(entry: Entry, keep_folders: bool) -> str:
 
 def safe_name(name: str) -> str:
     """A file name that every system takes, and that no tool hides."""
-    name = _UNSAFE.sub("_", name).rstrip(". ")
-    if not name or name.startswith(".") or _RESERVED.match(name):
+    name = portable(_UNSAFE.sub("_", name).rstrip(". "))
+    if not name or name.startswith("."):
         name = f"_{name}"
     if len(name.encode()) > MAX_NAME_BYTES:
         suffix = PurePosixPath(name).suffix if is_image(name) else ""

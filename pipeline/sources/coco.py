@@ -21,7 +21,7 @@ from pipeline import files, urls
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
-from pipeline.paths import is_clean, is_image
+from pipeline.paths import folded, is_clean, is_image, portable
 from pipeline.sources import Fetched, OptionPath, Origin, _coco_subset, _web, local_path
 from pipeline.sources._coco_subset import Image
 from pipeline.stage import Context, StageParams
@@ -152,19 +152,21 @@ def _wanted(images: Sequence[Image], ledger: Ledger) -> tuple[list[Image], list[
     kept, wanted = [], []
     taken: set[str] = set()
     for image in images:
-        name = image.file_name
+        name = portable(image.file_name)
         url = image.coco_url or image.flickr_url
         reason = ""
-        if not (is_clean(name) and is_image(name)):
+        if not (is_clean(image.file_name) and is_image(name)):
             reason = "unsafe_name"
-        elif name.casefold() in taken:
+        elif folded(name) in taken:
             reason = "duplicate_name"
         elif not url:
             reason = "no_url"
         if reason:
-            ledger.add("image", "dropped", reason, path=ascii(name)[1:-1], detail=f"image id {image.id}")
+            ledger.add("image", "dropped", reason, path=ascii(image.file_name)[1:-1], detail=f"image id {image.id}")
             continue
-        taken.add(name.casefold())
+        taken.add(folded(name))
+        if name != image.file_name:
+            ledger.add("image", "converted", "renamed", path=f"images/{name}", detail=f"'{image.file_name}', image id {image.id}")
         kept.append(image)
         wanted.append(_web.WebImage(url, f"images/{name}"))
     return kept, wanted

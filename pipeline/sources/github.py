@@ -148,7 +148,7 @@ def _place(name: str, folder: str) -> str:
 
 
 def _page(query: Query, commit: str, origin: Origin) -> str:
-    path = f"{query.folder}/{origin.path}" if query.folder else origin.path
+    path = origin.origin.partition(":")[2].partition("/")[2]  # as it stands on GitHub: `archive.zip:repository-commit/path`
     return f"{_WEB}/{query.repository}/blob/{commit}/{quote(path)}"
 
 

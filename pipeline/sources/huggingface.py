@@ -35,6 +35,7 @@ from pipeline.sources import ARCHIVES, Fetched, Origin, _huggingface_table, is_w
 from pipeline.sources._huggingface_card import Card, read_card
 from pipeline.sources._huggingface_files import download
 from pipeline.sources._huggingface_hub import Commit, Entry, Hub, connect, find_commit
+from pipeline.sources._names import settled
 from pipeline.stage import Context
 from pipeline.wording import plural
 
@@ -148,13 +149,15 @@ def _fetch_files(hub: Hub, commit: Commit, card: Card, options: Options, out: Pa
     wanted = _wanted(commit, options.allow_patterns, ledger)
     if not any(is_image(entry.path) for entry in wanted):
         raise _no_images(hub, commit, options)
+    targets = settled({entry.path: entry.path for entry in wanted}, ledger)
+    wanted = [entry for entry in wanted if entry.path in targets]
     local = download(hub, commit, wanted)
     origins = []
     for path in sorted(local):
-        files.link(local[path].path.resolve(), out / path)
-        origins.append(Origin(path, f"huggingface:{commit.repo}@{commit.sha}:{path}", hash=local[path].hash))
+        files.link(local[path].path.resolve(), out / targets[path])
+        origins.append(Origin(targets[path], f"huggingface:{commit.repo}@{commit.sha}:{path}", hash=local[path].hash))
     return Fetched(
-        origins,
+        sorted(origins, key=lambda origin: origin.path),
         license=card.license,
         homepage=f"{hub.page(commit.repo)}/tree/{commit.sha}",
         description=f"the Hugging Face data set {commit.repo} at commit {commit.sha[:12]}",
@@ -173,7 +176,7 @@ def _wanted(commit: Commit, patterns: list[str], ledger: Ledger) -> list[Entry]:
             f"collect.options.allow_patterns: none of the {len(visible):,} files of {commit.repo} matches {patterns}.",
             f"There are files such as {', '.join(entry.path for entry in visible[:5])}.",
         )
-    wanted: dict[str, Entry] = {}
+    wanted: list[Entry] = []
     for entry in chosen:
         path = entry.path
         if not is_clean(path):
@@ -182,13 +185,9 @@ def _wanted(commit: Commit, patterns: list[str], ledger: Ledger) -> list[Entry]:
             ledger.add("file", "dropped", "archive_not_opened", path=path)
         elif not is_wanted(path):
             ledger.add("file", "dropped", "not_an_image_nor_labels", path=path)
-        elif path.casefold() in wanted:
-            ledger.add(
-                "file", "dropped", "duplicate_name", path=path, detail="differs from another in upper and lower case alone"
-            )
         else:
-            wanted[path.casefold()] = entry
-    return list(wanted.values())
+            wanted.append(entry)
+    return wanted
 
 
 def _no_images(hub: Hub, commit: Commit, options: Options) -> DataError:

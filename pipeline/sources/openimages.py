@@ -27,6 +27,7 @@ from pydantic import Field
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
+from pipeline.paths import folded, portable
 from pipeline.sources import Fetched, Origin, _web
 from pipeline.sources import _openimages_tables as tables
 from pipeline.stage import Context, StageParams
@@ -149,12 +150,12 @@ def _wanted(chosen: Mapping[str, Sequence[str]], ledger: Ledger) -> dict[tuple[s
     taken: set[str] = set()
     for split, ids in chosen.items():
         for image_id in ids:
-            reason = "" if _ID.fullmatch(image_id) else "unsafe_name"
-            reason = reason or ("duplicate_name" if image_id.casefold() in taken else "")
+            reason = "" if _ID.fullmatch(image_id) and portable(image_id) == image_id else "unsafe_name"
+            reason = reason or ("duplicate_name" if folded(image_id) in taken else "")
             if reason:
                 ledger.add("image", "dropped", reason, path=ascii(image_id)[1:-1], detail=f"an image of {split}")
                 continue
-            taken.add(image_id.casefold())
+            taken.add(folded(image_id))
             wanted[split, image_id] = _web.WebImage(f"{IMAGES}/{split}/{image_id}.jpg", f"images/{image_id}.jpg")
     return wanted
 

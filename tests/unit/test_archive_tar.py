@@ -65,11 +65,11 @@ def test_links_devices_and_unknown_kinds_in_a_tar_are_named(tmp_path: Path, cont
     assert not (tmp_path / "out" / "files").exists()
 
 
-@pytest.mark.parametrize("pair", [("a.jpg", "A.JPG"), ("a//b.jpg", "a/b.jpg"), ("a", "a/b.jpg"), ("x/A/b.jpg", "x/a")])
-def test_names_that_meet_are_refused(tmp_path: Path, context: Context, pair: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pair", [("a", "a/b.jpg"), ("x/A/b.jpg", "x/a")])
+def test_a_file_in_a_folders_place_is_refused(tmp_path: Path, context: Context, pair: tuple[str, str]) -> None:
     for name, order in (("1.tar", pair), ("2.tar", pair[::-1])):
         (tmp_path / name).write_bytes(tar_of(*map(member, order)))
-        with pytest.raises(DataError, match=r"upper and lower case alone|a file and a folder at once"):
+        with pytest.raises(DataError, match="a file and a folder at once"):
             run(name, tmp_path / "out", context)
 
 

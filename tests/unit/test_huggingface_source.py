@@ -171,11 +171,12 @@ def test_names_that_lead_elsewhere_are_left_out(hub: Hub, context: Context) -> N
         "ok.jpg": photo(3),
         "OK.jpg": photo(4),
         "x//y.jpg": photo(5),
+        "fine.jpg": photo(6),
     }
     run(context)
-    assert written(context) == ["OK.jpg"]
+    assert written(context) == ["fine.jpg"]
     reasons = sorted(entry.reason for entry in read_ledger(context.base / "out"))
-    assert reasons == ["duplicate_name", "unsafe_name", "unsafe_name", "unsafe_name"]
+    assert reasons == ["duplicate_name", "duplicate_name", "unsafe_name", "unsafe_name", "unsafe_name"]
     assert not (context.base / "out" / "evil.jpg").exists()
 
 
