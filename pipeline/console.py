@@ -15,7 +15,8 @@ from pipeline.runner import Outcome, Step
 from pipeline.stage import Advance
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_QUIET_INTERVAL_S = 15.0
+_QUIET_INTERVAL_S, _WAITING_INTERVAL_S = 15.0, 4.0
+"""How often there is a line where there is no bar, and how often while a host does not answer."""
 _NARROWEST, _NAME = 12, 24
 """Places that a column keeps on a narrow terminal, and the first one, which says what a row is about; below that, lines wrap."""
 
@@ -119,7 +120,8 @@ class Console:
             nonlocal last, done
             done += n
             now = time.monotonic()
-            if now - last >= _QUIET_INTERVAL_S and (done < total or not total):
+            interval_s = _WAITING_INTERVAL_S if "waiting" in info else _QUIET_INTERVAL_S
+            if now - last >= interval_s and (done < total or not total):
                 last = now
                 of = f"/{total}" if total else ""
                 left = f", {duration((now - started) / done * (total - done))} left" if done and total else ""

@@ -115,6 +115,14 @@ def test_lines_in_place_of_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert third.strip() == "record: 3"
 
 
+def test_who_is_waited_for_is_told_sooner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console_module, "_WAITING_INTERVAL_S", 0)
+    with Console().progress("download", 2) as advance:
+        advance(0, rate="1 MB/s")
+        advance(0, waiting="for host.org")
+    assert capsys.readouterr().out.strip() == "download: 0/2  waiting for host.org"
+
+
 def test_errors_and_warnings_are_coloured_by_where_they_go(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
     console = on(terminal)
     console.warn("beware")
