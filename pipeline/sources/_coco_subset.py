@@ -6,7 +6,6 @@ Python objects would take ten times that.
 
 from __future__ import annotations
 
-import random
 import zipfile
 import zlib
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import DataError, ParamsError, did_you_mean
+from pipeline.sources._web import drawn
 
 MAX_JSON_BYTES = 4 << 30
 
@@ -111,9 +111,7 @@ def read(path: Path, split: str) -> bytes:
 
 
 def choose(data: bytes, where: str, classes: Sequence[str], limit: int, seed: int) -> Subset:
-    """The images that show any of `classes` (all images when none is named), at most `limit` of them (0: all), chosen by `seed`.
-
-    A larger limit brings the same images and more: they are shuffled first, and then the first are taken.
+    """The images that show any of `classes` (all images when none is named), `drawn` by `limit` and `seed`.
 
     Raises:
         DataError: `data` is no instances file.
@@ -130,9 +128,7 @@ def choose(data: bytes, where: str, classes: Sequence[str], limit: int, seed: in
             f"{where} is not a COCO instances file ({error}).",
             "It is a JSON object with images, annotations and categories: https://cocodataset.org/#format-data",
         ) from error
-    candidates = sorted(number for number in rows if not classes or number in annotations)
-    random.Random(seed).shuffle(candidates)  # noqa: S311 - not for secrets
-    chosen = sorted(candidates[: limit or None])
+    chosen = drawn((number for number in rows if not classes or number in annotations), limit, seed)
     return Subset(
         [rows[number][0] for number in chosen],
         {number: rows[number][1] for number in chosen},

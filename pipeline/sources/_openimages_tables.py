@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import random
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,9 +155,7 @@ def _read_hierarchy(path: Path) -> list[tuple[str, frozenset[str]]]:
 
 
 def choose(table: Table, codes: Collection[str], skip: Sequence[str], limit: int, seed: int, context: Context) -> list[str]:
-    """The ids of images with a box of one of `codes`, at most `limit` of them (0: all), chosen by `seed`; sorted.
-
-    A larger limit brings the same images and more.
+    """The ids of images with a box of one of `codes`, `_web.drawn` by `limit` and `seed`.
 
     Args:
         skip: columns of the table; an image in which one of them is 1 for a box of `codes` is not chosen.
@@ -174,9 +171,7 @@ def choose(table: Table, codes: Collection[str], skip: Sequence[str], limit: int
                 shown.add(cells[image])
                 if flags and any(cells[flag] == b"1" for flag in flags):
                     refused.add(cells[image])
-    candidates = sorted(shown - refused)
-    random.Random(seed).shuffle(candidates)  # noqa: S311 - not for secrets
-    return [image_id.decode("utf-8", errors="replace") for image_id in sorted(candidates[: limit or None])]
+    return [image_id.decode("utf-8", errors="replace") for image_id in _web.drawn(shown - refused, limit, seed)]
 
 
 def write_boxes(table: Table, codes: Collection[str], ids: Iterable[str], out: Path, context: Context) -> None:

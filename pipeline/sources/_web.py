@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from pipeline import files, urls
 from pipeline.downloads import Check, Download, Limits, Outcome, download, download_all
@@ -15,6 +19,12 @@ from pipeline.sources import ORIGINS, Origin
 from pipeline.stage import Context
 
 MAX_IMAGE_BYTES = 1 << 30
+Item = TypeVar("Item", int, bytes)
+
+# What the options of several sources mean.
+MaxMissing = Annotated[float, Field(ge=0, le=1, description="the share of the images that may fail")]
+PerHost = Annotated[int, Field(ge=1, le=64, description="downloads at once from one host")]
+RequestsPerSecond = Annotated[float, Field(ge=0, description="to one host; 0 for no limit")]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,13 @@ def limits(per_host: int, requests_per_second: float) -> Limits:
     return Limits(
         parallel=max(16, per_host), per_host=per_host, requests_per_second=requests_per_second, max_bytes=MAX_IMAGE_BYTES
     )
+
+
+def drawn(candidates: Iterable[Item], limit: int, seed: int) -> list[Item]:
+    """At most `limit` of them (0: all), sorted. The first of the shuffled are taken: a larger limit brings the same and more."""
+    shuffled = sorted(candidates)
+    random.Random(seed).shuffle(shuffled)  # noqa: S311 - not for secrets
+    return sorted(shuffled[: limit or None])
 
 
 def cached(

@@ -51,9 +51,9 @@ class Options(StageParams):
         default_factory=list, description="only images that show one of these, and only their boxes; [] for all"
     )
     limit: int = Field(default=0, ge=0, description="at most so many images; 0 for all")
-    max_missing: float = Field(default=0.01, ge=0, le=1, description="the share of the images that may fail")
-    per_host: int = Field(default=16, ge=1, le=64, description="downloads at once from one host")
-    requests_per_second: float = Field(default=0.0, ge=0, description="to one host; 0 for no limit")
+    max_missing: _web.MaxMissing = 0.01
+    per_host: _web.PerHost = 16
+    requests_per_second: _web.RequestsPerSecond = 0.0
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:

@@ -44,9 +44,9 @@ class Options(StageParams):
         description="keep host and folders of the URLs as folders; else a file lies flat under the last part of its URL",
     )
     nested: bool = Field(default=False, description="as the option of an archive")
-    max_missing: float = Field(default=0.05, ge=0, le=1, description="the share of a list that may fail")
-    per_host: int = Field(default=16, ge=1, le=64, description="downloads at once from one host")
-    requests_per_second: float = Field(default=0.0, ge=0, description="to one host; 0 for no limit")
+    max_missing: _web.MaxMissing = 0.05
+    per_host: _web.PerHost = 16
+    requests_per_second: _web.RequestsPerSecond = 0.0
 
 
 def fingerprint(location: str, options: Options, seed: int, context: Context) -> str:
