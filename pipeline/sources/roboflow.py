@@ -151,7 +151,7 @@ def _origins(unpacked: list[Origin], source: str) -> list[Origin]:
     return [
         replace(
             origin,
-            origin=f"{source}:{origin.path}",
+            origin=f"{source}:{origin.origin.partition(':')[2]}",  # as it stands in the archive
             group=groups[origin.path] if sizes[groups.get(origin.path, "")] > 1 else "",
         )
         for origin in unpacked
