@@ -9,6 +9,8 @@ import unicodedata
 # Controls, and what Unicode counts as the end of a line: a list with one name a line could not hold them.
 CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 _DRIVE = re.compile("[A-Za-z]:")
+MAX_NAME_BYTES = 255
+"""Of a file or folder, on all common file systems."""
 
 
 def is_safe_relative(path: str) -> bool:
@@ -22,9 +24,14 @@ def is_safe_relative(path: str) -> bool:
 
 
 def is_clean(path: str) -> bool:
-    """Whether a name from elsewhere can be used once it is `portable`: safe, plain, and without empty parts and dots."""
+    """Whether a name from elsewhere can be used once it is `portable`: safe, plain, short, without empty parts and dots."""
     is_safe = is_safe_relative(portable(path)) and not _DRIVE.match(path)
-    return is_safe and is_plain(path) and not any(part in ("", ".") for part in path.split("/"))
+    return is_safe and is_plain(path) and not is_long(path) and not any(part in ("", ".") for part in path.split("/"))
+
+
+def is_long(path: str) -> bool:
+    """Whether a part of a name (Unicode) is longer than file systems can hold, or would be once it is `portable`."""
+    return any(len(part.encode()) > MAX_NAME_BYTES for part in portable(path).split("/"))
 
 
 def is_plain(path: str) -> bool:
@@ -36,7 +43,7 @@ def is_plain(path: str) -> bool:
 
 # https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
 _FORBIDDEN = re.compile(r'[<>:"|?*\\]')
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_DEVICE = re.compile(r"(?:con(?:in\$|out\$)?|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _PERHAPS_ODD = re.compile(r'[<>:"|?*\\]|[. ](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com|lpt)', re.IGNORECASE)
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import DataError
 from pipeline.fingerprint import copy_hashed
 from pipeline.ledger import Ledger
 from pipeline.machine import NoRoom, require_room
-from pipeline.paths import folded, is_clean, is_plain
+from pipeline.paths import MAX_NAME_BYTES, folded, is_clean, is_long, is_plain
 from pipeline.sources import OPENED, Origin, is_wanted
 from pipeline.sources._names import settled
 from pipeline.sources._packed import MAX_RATIO, Member, bomb, members, telling_damage
@@ -27,8 +27,6 @@ from pipeline.stage import Context
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 500 * 2**30
-MAX_NAME_BYTES = 255
-"""Of a file or folder, on all common file systems."""
 _STATE = f".state{files.TEMPORARY_SUFFIX}"
 
 
@@ -204,13 +202,13 @@ def _plan(path: Path, shown: str, prefix: str, to: _Unpacker) -> dict[str, str]:
 def _problem(name: str) -> str:
     if not is_plain(name):
         return "has control characters in its name: rename it before packing"
-    if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split("/")):
+    if is_long(name):
         return f"has a name of more than {MAX_NAME_BYTES} bytes: rename it before packing"
     return "" if is_clean(name) else "leads out of the folder"
 
 
 def _collision(path: str, budget: _Budget) -> str:
-    """What a file would get in the way of: a folder, or a file of another archive that is unpacked to the same place."""
+    """What a file would get in the way of: a file or folder of another archive that is unpacked to the same place."""
     name = folded(path)
     twice = name in budget.files
     budget.files.add(name)

@@ -21,9 +21,10 @@ from pipeline import files, urls
 from pipeline import fingerprint as fingerprints
 from pipeline.errors import DataError, ParamsError
 from pipeline.ledger import Ledger
-from pipeline.paths import folded, is_clean, is_image, portable
+from pipeline.paths import is_clean, is_image, portable
 from pipeline.sources import Fetched, OptionPath, Origin, _coco_subset, _web, local_path
 from pipeline.sources._coco_subset import Image
+from pipeline.sources._names import settled
 from pipeline.stage import Context, StageParams
 
 VERSION = 1
@@ -149,24 +150,17 @@ def _require_annotations(path: Path) -> None:
 
 def _wanted(images: Sequence[Image], ledger: Ledger) -> tuple[list[Image], list[_web.WebImage]]:
     """The images that can be asked for, and under what name; file names come from the annotations and are not trusted."""
-    kept, wanted = [], []
-    taken: set[str] = set()
+    named: dict[str, Image] = {}
     for image in images:
-        name = portable(image.file_name)
         url = image.coco_url or image.flickr_url
-        reason = ""
-        if not (is_clean(image.file_name) and is_image(name)):
+        reason = "" if url else "no_url"
+        if not (is_clean(image.file_name) and is_image(portable(image.file_name))):
             reason = "unsafe_name"
-        elif folded(name) in taken:
-            reason = "duplicate_name"
-        elif not url:
-            reason = "no_url"
         if reason:
             ledger.add("image", "dropped", reason, path=ascii(image.file_name)[1:-1], detail=f"image id {image.id}")
-            continue
-        taken.add(folded(name))
-        if name != image.file_name:
-            ledger.add("image", "converted", "renamed", path=f"images/{name}", detail=f"'{image.file_name}', image id {image.id}")
-        kept.append(image)
-        wanted.append(_web.WebImage(url, f"images/{name}"))
+        else:
+            named[f"{image.file_name}, image id {image.id}"] = image
+    targets = settled({name: f"images/{image.file_name}" for name, image in named.items()}, ledger)
+    kept = [named[name] for name in targets]
+    wanted = [_web.WebImage(image.coco_url or image.flickr_url, path) for image, path in zip(kept, targets.values(), strict=True)]
     return kept, wanted

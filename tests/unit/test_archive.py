@@ -58,6 +58,9 @@ def test_links_bombs_and_impossible_names_are_refused(tmp_path: Path, context: C
     pack(tmp_path / "long.zip", {f"{'ü' * 150}.jpg": b"1"})
     with pytest.raises(DataError, match="more than 255 bytes"):
         run("long.zip", tmp_path / "out", context)
+    pack(tmp_path / "longer.zip", {f"aux.{'a' * 247}.jpg": b"1"})  # 255 bytes, and one more once it is portable
+    with pytest.raises(DataError, match="more than 255 bytes"):
+        run("longer.zip", tmp_path / "out", context)
 
 
 def test_damaged_archives_are_data_errors(tmp_path: Path, context: Context) -> None:

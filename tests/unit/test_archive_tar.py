@@ -65,14 +65,6 @@ def test_links_devices_and_unknown_kinds_in_a_tar_are_named(tmp_path: Path, cont
     assert not (tmp_path / "out" / "files").exists()
 
 
-@pytest.mark.parametrize("pair", [("a", "a/b.jpg"), ("x/A/b.jpg", "x/a")])
-def test_a_file_in_a_folders_place_is_refused(tmp_path: Path, context: Context, pair: tuple[str, str]) -> None:
-    for name, order in (("1.tar", pair), ("2.tar", pair[::-1])):
-        (tmp_path / name).write_bytes(tar_of(*map(member, order)))
-        with pytest.raises(DataError, match="a file and a folder at once"):
-            run(name, tmp_path / "out", context)
-
-
 @pytest.mark.parametrize("kind", TARS)
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.995])
 def test_a_tar_that_is_cut_short_is_refused(tmp_path: Path, context: Context, kind: str, share: float) -> None:
