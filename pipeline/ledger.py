@@ -28,7 +28,8 @@ class Entry:
         action: what was done with it.
         reason: a stable code in snake_case, for counting and filtering (`out_of_bounds`, `zero_area` …).
         path: the image, as a relative POSIX path.
-        file, line: where the item stood (label file, relative; line number from 1, 0 when lines mean nothing).
+        file, line: where the item stood (label file, relative; line number from 1, 0 when lines mean nothing). Of a file that
+            `collect` renamed, the path that it had.
         detail: the values, for a reader.
     """
 

@@ -49,7 +49,7 @@ class Config:
 
 def find_configs(files: FileSet, labels: Labels, ledger: Ledger) -> list[Config]:
     """Every configuration of the tree, the most trustworthy first; unreadable ones go to `labels.malformed`."""
-    others = References(set(files.paths) - set(files.photos))
+    others = References(set(files.paths) - set(files.photos), files.renamed)
     found: list[Config] = []
     for path in files.paths:
         name = path.rpartition("/")[2].lower()
@@ -182,15 +182,15 @@ def _add_split(config: Config, split: str, entry: str, base: str, files: FileSet
         if folder is not None:
             config.splits.append(SplitList(split, config.file, files.photos_below(folder), exact=True))
             return
-    ledger.add("file", "kept", "split_not_found", file=config.file, detail=f"{split}: {entry}")
+    ledger.add("file", "kept", "split_not_found", file=config.file, detail=f"{split}: no folder or list here is surely '{entry}'")
 
 
 def _find_folder(files: FileSet, entry: str, base: str, near: str) -> str | None:
     """The folder of the tree that `entry` means: the longest trailing part of it that exists, looked for near the file first."""
     parts = [part for part in f"{base}/{entry}".replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    here = near.rpartition("/")[0]
+    here = files.renamed.get(near, near).rpartition("/")[0]
     if not parts:
-        return here
+        return files.folder_of[here]
     beside = [here]
     while beside[-1]:
         beside.append(beside[-1].rpartition("/")[0])
@@ -198,11 +198,11 @@ def _find_folder(files: FileSet, entry: str, base: str, near: str) -> str | None
         ending = "/".join(parts[start:])
         for folder in beside:
             path = f"{folder}/{ending}" if folder else ending
-            if path in files.folders:
-                return path
-        elsewhere = [folder for folder in files.folders if folder.endswith("/" + ending)]
+            if path in files.folder_of:
+                return files.folder_of[path]
+        elsewhere = {folder for name, folder in files.folder_of.items() if name.endswith("/" + ending)}
         if elsewhere:
-            return elsewhere[0] if len(elsewhere) == 1 else None
+            return elsewhere.pop() if len(elsewhere) == 1 else None
     return None
 
 

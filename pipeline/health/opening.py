@@ -19,7 +19,7 @@ from pipeline.images import UnreadableImage
 from pipeline.labelling.classes import Classes
 from pipeline.labelling.fileset import FileSet
 from pipeline.labelling.import_steps import Policy
-from pipeline.labelling.importing import read_origins
+from pipeline.labelling.importing import read_origins, read_renamed
 from pipeline.labelling.merging import import_sources, merge, note_links
 from pipeline.ledger import Entry, Ledger
 from pipeline.sources import ORIGINS
@@ -84,7 +84,7 @@ def open_folder(
         return Subject(name, _within_reason(Dataset.load(folder)), folder / "images", ledger.read(_import_of(folder)))
     if (folder / ORIGINS).exists() and (folder / "files").is_dir():
         way = _Way(policies, classes, read_origins(folder / ORIGINS))
-        return _open_raw(FileSet.scan(folder / "files", name=name), way, context, name)
+        return _open_raw(FileSet.scan(folder / "files", name=name, renamed=read_renamed(folder)), way, context, name)
     return _open_raw(FileSet.scan(folder), _Way(policies, classes), context, name)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline import files
@@ -24,6 +25,8 @@ class FileSet:
 
     Attributes:
         unfollowed: links to folders, out of the folder or to nothing: a data set of unknown origin may point to anything.
+        renamed: the path that a file had in its source, by the path that it has now, where `collect` gave it another name. Label
+            files may say the old one.
     """
 
     root: Path
@@ -31,6 +34,7 @@ class FileSet:
     photo_root: Path | None = None
     unfollowed: tuple[str, ...] = ()
     name: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def called(self) -> str:
@@ -38,11 +42,14 @@ class FileSet:
         return self.name or str(self.root)
 
     @classmethod
-    def scan(cls, root: Path, photo_root: Path | None = None, name: str = "") -> FileSet:
+    def scan(
+        cls, root: Path, photo_root: Path | None = None, name: str = "", renamed: Mapping[str, str] = MappingProxyType({})
+    ) -> FileSet:
         """List a folder, and the images of another in place of its own where one is given.
 
         Args:
             name: what messages call the folder; its path unless told.
+            renamed: see there.
 
         Raises:
             DataError: there is no such folder, or names that cannot be kept on every system.
@@ -52,7 +59,7 @@ class FileSet:
             photos, more = _list(photo_root)
             paths = [path for path in paths if not is_image(path)] + [path for path in photos if is_image(path)]
             unfollowed += more
-        return cls(root, tuple(sorted(paths)), photo_root, tuple(sorted(unfollowed)), name)
+        return cls(root, tuple(sorted(paths)), photo_root, tuple(sorted(unfollowed)), name, renamed)
 
     def below(self, folder: str, photo_folder: str = "") -> FileSet:
         """The part in a sub-folder, its images from another one where that is given; paths stay relative to `root`.
@@ -91,6 +98,17 @@ class FileSet:
                 found.add(folder)
                 folder = folder.rpartition("/")[0]
         return frozenset(found)
+
+    @cached_property
+    def folder_of(self) -> dict[str, str]:
+        """Every one of `folders` by its path, and by the one that it had in its source."""
+        found = {folder: folder for folder in self.folders}
+        for path in self.members & self.renamed.keys():
+            now, before = path.rpartition("/")[0], self.renamed[path].rpartition("/")[0]
+            while before not in found:
+                found[before] = now
+                now, before = now.rpartition("/")[0], before.rpartition("/")[0]
+        return found
 
     @cached_property
     def sniffed(self) -> dict[str, Any]:

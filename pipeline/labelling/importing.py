@@ -37,6 +37,7 @@ from pipeline.labelling.import_steps import (
 from pipeline.labelling.labels import Labels
 from pipeline.labelling.resolve import resolve
 from pipeline.ledger import Entry, Ledger
+from pipeline.ledger import read as read_ledger
 from pipeline.paths import CONTROL
 from pipeline.sources import ORIGINS
 from pipeline.stage import Context
@@ -99,7 +100,9 @@ def import_files(
         _refuse_empty(labels, name, files)
     names, positions = _map_classes(labels, policy, ledger)
     declared, refused = ({}, {}) if policy.has_images else name_images(labels, ledger)
-    work = Import(files, labels, resolve(labels, list(declared) or files.photos, ledger, refused), policy, ledger, context)
+    work = Import(
+        files, labels, resolve(labels, list(declared) or files.photos, ledger, refused, files.renamed), policy, ledger, context
+    )
     if labels.images and not work.labelled and not work.found.contested:
         missing = [f"{image.file}: {image.label}" for image in labels.images]
         raise DataError("Not one of the labelled images is there", _TOGETHER, missing)
@@ -215,7 +218,12 @@ def read_origins(path: Path) -> dict[str, dict[str, object]]:
     return {row["path"]: row for row in read_json_lines(path)}
 
 
-_TOLD = ("class_names_invented", "overlapping_splits")
+def read_renamed(folder: Path) -> dict[str, str]:
+    """The files of a version of `collect` that it gave another name: the path in the source by the path here."""
+    return {entry.path: entry.file for entry in read_ledger(folder) if entry.reason == "renamed"}
+
+
+_TOLD = ("class_names_invented", "overlapping_splits", "split_not_found")
 """What a person should hear of although nothing was lost."""
 
 

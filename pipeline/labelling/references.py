@@ -14,6 +14,9 @@ with what rule 2 or 3 finds, means a file that is missing: `cam1/0001.jpg` is no
 
 Where two files remain equal there is no match: the caller names both, because choosing one in silence is how the labels of one
 photo end up on another.
+
+A file that `collect` renamed, because not every system can hold its name, goes by that name too. No other file does: `a:1.jpg` is
+not `a_1.jpg`.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from urllib.parse import unquote
 
-from pipeline.paths import folded, portable
+from pipeline.paths import folded
 
 EXACT, BY_NAME, BY_STEM = 0, 1, 2
 _DOTTED = re.compile(r"(^|/)(\.{0,2}(/|$))")
@@ -53,10 +57,17 @@ class Match:
 
 
 class References:
-    """An index of files by name and by stem, made when somebody asks: most sets of labels name every image as it is."""
+    """An index of files by name and by stem, made when somebody asks: most sets of labels name every image as it is.
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = frozenset(paths)
+    Args:
+        renamed: the path that a file had in its source, by the path that it has now; label files among them too.
+    """
+
+    def __init__(self, paths: Iterable[str], renamed: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._renamed = renamed
+        self._paths = {path: path for path in paths}
+        """Paths by the names they go by."""
+        self._paths |= {renamed[path]: path for path in self._paths.keys() & renamed.keys()}
 
     @cached_property
     def _index(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, str]]:
@@ -66,8 +77,9 @@ class References:
         for path in sorted(self._paths):
             whole = os.path.splitext(path)[0]
             without_suffix[whole] = "" if whole in without_suffix else path
-            by_name.setdefault(_key(path.rpartition("/")[2]), []).append(path)
-            by_stem.setdefault(_key(whole.rpartition("/")[2]), []).append(path)
+            # macOS decomposes umlauts in file names, Windows ignores case: both change a name without anybody asking.
+            by_name.setdefault(folded(path.rpartition("/")[2]), []).append(path)
+            by_stem.setdefault(folded(whole.rpartition("/")[2]), []).append(path)
         return by_name, by_stem, without_suffix
 
     @property
@@ -84,12 +96,17 @@ class References:
 
     def exact(self, path: str) -> str:
         """The file of that path, or the only one that it becomes by adding a suffix; "" where there is none."""
-        return path if path in self._paths else self._without_suffix.get(path, "")
+        return self._paths.get(path) or self._paths.get(self._without_suffix.get(path, ""), "")
+
+    def source_name(self, path: str) -> str:
+        """The path that a file had in its source."""
+        return self._renamed.get(path, path)
 
     def find(self, name: str, near: str) -> Match:
         """The file that `name`, written in the label file `near`, refers to."""
         if name in self._paths and "/" not in near:
-            return Match(name)
+            return Match(self._paths[name])
+        near = self.source_name(near)
         spellings = _spellings(name)
         for spelling in spellings:
             path = self._at(spelling, near)
@@ -113,32 +130,44 @@ class References:
         return self.exact(name)
 
     def roots(self, names: Sequence[str]) -> Counter[str]:
-        """For every folder (with its slash, "" at the top) from which a name leads to a file: how many of the names do."""
+        """For every folder (with its slash, "" at the top) from which a name leads to a file: how many of the names do.
+
+        The folders are those of the source.
+        """
         votes: Counter[str] = Counter()
         for name in names:
-            key = _key(name.rpartition("/")[2])
+            key = folded(name.rpartition("/")[2])
             for path in self._by_name.get(key) or self._by_stem.get(key, []):
                 found = path if key in self._by_name else os.path.splitext(path)[0]
-                if found == name or found.endswith(f"/{name}"):
+                if (found == name or found.endswith(f"/{name}")) and path not in self._renamed:
                     votes[found[: len(found) - len(name)]] += 1
         return votes
 
     def _named(self, name: str, near: str) -> Match:
-        base = _key(name.rstrip("/").rpartition("/")[2])
-        stem, suffix = os.path.splitext(base)
+        base = name.rstrip("/").rpartition("/")[2]
+        stem, suffix = map(folded, os.path.splitext(base))
+        base = folded(base)
         if base in self._by_name:
-            return _best(self._by_name[base], name, near, BY_NAME)
+            return self._best(self._by_name[base], name, near, BY_NAME)
         if base in self._by_stem:
-            return _best(self._by_stem[base], name, near, BY_STEM)
+            return self._best(self._by_stem[base], name, near, BY_STEM)
         if re.fullmatch(r"\.\w{1,5}", suffix) and stem in self._by_stem:
-            return _best(self._by_stem[stem], name, near, BY_STEM)
+            return self._best(self._by_stem[stem], name, near, BY_STEM)
         return Match()
 
+    def _best(self, candidates: list[str], name: str, near: str, rank: int) -> Match:
+        if len(candidates) > 1:
+            candidates = _closest(candidates, name, near)
+        found = sorted({self._paths[candidate] for candidate in candidates})
+        return Match(found[0], rank) if len(found) == 1 else Match(rank=rank, candidates=tuple(found))
 
-def _key(name: str) -> str:
-    # macOS decomposes umlauts in file names, Windows ignores case: both change a name without anybody asking. What Windows
-    # forbids is renamed by `collect`, and the label files still say the old name.
-    return folded(portable(name))
+    def contradicts(self, name: str, path: str) -> bool:
+        """Whether a relative name with folders means a file in another place than `path`: not one trailing folder is the same."""
+        spelled = name.strip().replace("\\", "/")
+        folders, written = folded(spelled).split("/")[:-1], spelled.split("/")[:-1]
+        if spelled.startswith("/") or ":" in "".join(written[:1]) or ".." in written or set(folders) <= _ANY_IMAGES:
+            return False  # a bare name, or a path of another machine
+        return not any(_shared(folders[::-1], folded(place).split("/")[:-1][::-1]) for place in (path, self.source_name(path)))
 
 
 def _spellings(name: str) -> list[str]:
@@ -151,31 +180,19 @@ def _spellings(name: str) -> list[str]:
     return found
 
 
-def _best(candidates: list[str], name: str, near: str, rank: int) -> Match:
-    if len(candidates) == 1:
-        return Match(candidates[0], rank)
-    wanted = _key(name).split("/")[:-1]
-    beside = _key(near).split("/")[:-1]
+def _closest(candidates: list[str], name: str, near: str) -> list[str]:
+    wanted = folded(name).split("/")[:-1]
+    beside = folded(near).split("/")[:-1]
 
     def closeness(path: str) -> tuple[int, bool, bool, int, int]:
-        folders = _key(path).split("/")[:-1]
+        folders = folded(path).split("/")[:-1]
         same_spelling = path.rpartition("/")[2] == name.rpartition("/")[2]
         ending, leading = _shared(folders[::-1], beside[::-1]), _shared(folders, beside)
         mirrors = len(folders) == len(beside) and leading + ending >= len(folders) - 1
         return _shared(folders[::-1], wanted[::-1]), same_spelling, mirrors, ending, leading
 
-    ranked = sorted(candidates, key=closeness, reverse=True)
-    tied = [path for path in ranked if closeness(path) == closeness(ranked[0])]
-    return Match(ranked[0], rank) if len(tied) == 1 else Match(rank=rank, candidates=tuple(sorted(tied)))
-
-
-def contradicts(name: str, path: str) -> bool:
-    """Whether a relative name with folders means a file in another place than `path`: not one trailing folder is the same."""
-    spelled = name.strip().replace("\\", "/")
-    folders, written = _key(spelled).split("/")[:-1], spelled.split("/")[:-1]
-    if spelled.startswith("/") or ":" in "".join(written[:1]) or ".." in written or set(folders) <= _ANY_IMAGES:
-        return False  # a bare name, or a path of another machine
-    return _shared(folders[::-1], _key(path).split("/")[:-1][::-1]) == 0
+    best = max(map(closeness, candidates))
+    return [path for path in candidates if closeness(path) == best]
 
 
 def _shared(a: list[str], b: list[str]) -> int:

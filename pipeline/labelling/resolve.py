@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pipeline.labelling.labels import LabelledImage, Labels, split_of_folder
-from pipeline.labelling.references import BY_NAME, BY_STEM, EXACT, Match, References, contradicts
+from pipeline.labelling.references import BY_NAME, BY_STEM, EXACT, Match, References
 from pipeline.ledger import Ledger
 from pipeline.paths import is_image
 
@@ -35,15 +35,22 @@ class Resolved:
     splits: list[str] = field(default_factory=list)
 
 
-def resolve(labels: Labels, photos: Sequence[str], ledger: Ledger, refused: Mapping[int, str] = MappingProxyType({})) -> Resolved:
+def resolve(
+    labels: Labels,
+    photos: Sequence[str],
+    ledger: Ledger,
+    refused: Mapping[int, str] = MappingProxyType({}),
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Resolved:
     """Match every record and every line of a split list with a photo; what cannot be matched goes into the ledger.
 
     Args:
         refused: records (by number) that have no photo for a reason which is known, and noted, already.
+        renamed: as in `FileSet`.
     """
     found = Resolved(sorted(set(photos) - labels.not_photos), [-1] * len(labels.images))
     number_of = {path: number for number, path in enumerate(found.photos)}
-    references = References(found.photos)
+    references = References(found.photos, renamed)
     matches = _match(labels.images, references)
     for record, (image, match) in enumerate(zip(labels.images, matches, strict=True)):
         if record in refused:
@@ -53,7 +60,7 @@ def resolve(labels: Labels, photos: Sequence[str], ledger: Ledger, refused: Mapp
             if match.rank == BY_STEM and is_image(image.label):
                 detail = f"the label says {image.label}"
                 ledger.add("image", "converted", "matched_by_stem", path=match.path, file=image.file, detail=detail)
-            elif match.rank == BY_NAME and image.names and all(contradicts(name, match.path) for name in image.names):
+            elif match.rank == BY_NAME and image.names and all(references.contradicts(name, match.path) for name in image.names):
                 detail = f"the label says {image.label}"
                 ledger.add("image", "converted", "matched_by_name", path=match.path, file=image.file, detail=detail)
         elif match.candidates:
@@ -91,7 +98,8 @@ def _root(file: str, images: Sequence[LabelledImage], references: References) ->
     """
     names = [image.names[0] for image in images[:: len(images) // ROOT_SAMPLE + 1]]
     votes = {root: count for root, count in references.roots(names).items() if 2 * count >= len(names)}
-    own = file.rpartition("/")[0] + "/" if "/" in file else ""
+    own = references.source_name(file).rpartition("/")[0]
+    own = f"{own}/" if own else ""
     if own in votes and votes[own] == max(votes.values()):
         return own
     split = images[0].split
@@ -110,7 +118,7 @@ def _match_one(image: LabelledImage, references: References, root: str | None) -
     undecided = Match()
     for name in image.names:
         match = references.find(name, image.file)
-        if match.path and root is not None and match.rank != EXACT and contradicts(name, match.path):
+        if match.path and root is not None and match.rank != EXACT and references.contradicts(name, match.path):
             continue
         if match.path:
             return match

@@ -83,14 +83,15 @@ def run(inputs: Mapping[str, Path], params: Params, out: Path, context: Context)
     from pipeline.datacard import read_origin, write_card
     from pipeline.labelling import merging
     from pipeline.labelling.fileset import FileSet
-    from pipeline.labelling.importing import read_origins, warn_of_losses, warn_of_unlabelled
+    from pipeline.labelling.importing import read_origins, read_renamed, warn_of_losses, warn_of_unlabelled
     from pipeline.ledger import Ledger
     from pipeline.sources import ORIGINS
 
     about = read_origin(inputs["collect"])
     params = for_collected(params, about)
     ledger = Ledger()
-    tree = FileSet.scan(inputs["collect"] / "files", name=str(about.get("description") or ""))
+    name, renamed = str(about.get("description") or ""), read_renamed(inputs["collect"])
+    tree = FileSet.scan(inputs["collect"] / "files", name=name, renamed=renamed)
     origins = read_origins(inputs["collect"] / ORIGINS)
     imported = merging.import_sources(tree, policies(params), ledger, context, origins)
     dataset = imported[0].dataset
@@ -175,7 +176,7 @@ STAGE = Stage(
     inputs=("collect",),
     params=Params,
     run=run,
-    version=3,
+    version=4,
     root="datasets",
     summary="read labels of any format into one data set",
     preflight=preflight,

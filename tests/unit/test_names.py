@@ -25,6 +25,8 @@ ODD = {
     "aux.jpg": "_aux.jpg",
     "CON": "_CON",
     "com1.tar.gz": "_com1.tar.gz",
+    "CONIN$": "_CONIN$",
+    "conout$.jpg": "_conout$.jpg",
     "lpt¹.jpg": "_lpt¹.jpg",
     "nul .jpg": "_nul .jpg",
     "a.": "a",
@@ -45,6 +47,7 @@ PLAIN = [
     "ü ñ/日本.jpg",
     "a b.jpg",
     "console/nullable.jpg",
+    "conin.jpg",
 ]
 
 
@@ -107,6 +110,57 @@ def test_label_files_that_name_a_renamed_image_find_it(tmp_path: Path, context: 
     )
     run("d.zip", tmp_path / "out", context)
     assert boxes(context) == {"images/_aux.jpg": 1, "images/_con/1.jpg": 1, "images/x_y.jpg": 1}
+
+
+def test_boxes_of_an_image_that_is_missing_stay_away_from_those_of_its_portable_name(tmp_path: Path, context: Context) -> None:
+    names = ["images/scan:1.jpg", "images/x:y.jpg"]
+    document = {
+        "images": [{"id": n, "file_name": name, "width": 100, "height": 50} for n, name in enumerate(names)],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 2, 30, 20], "iscrowd": 0} for n in range(2)],
+        "categories": [{"id": 1, "name": "fish"}],
+    }
+    there = {"images/scan_1.jpg": photo(1), "images/x:y.jpg": photo(2), "labels.json": json.dumps(document).encode()}
+    (tmp_path / "d.zip").write_bytes(zip_of(there))
+    run("d.zip", tmp_path / "out", context)
+    assert boxes(context) == {"images/scan_1.jpg": 0, "images/x_y.jpg": 1}
+    assert {("images/scan:1.jpg", "image_missing"), ("images/scan_1.jpg", "no_label_file")} <= reasons(tmp_path / "out-annotated")
+
+
+def test_folders_and_lists_of_a_data_yaml_that_were_renamed(tmp_path: Path, context: Context) -> None:
+    row = b"0 .5 .5 .2 .2\n"
+    files = {
+        "data.yaml": b"train: set:1/images\nval: ./con/images\ntest: list?.txt\nnames: [fish]\n",
+        "list?.txt": b"z/images/c|d.jpg\n",
+        **{
+            f"{folder}/images/{stem}.jpg": photo(n)
+            for n, (folder, stem) in enumerate((("set:1", "a"), ("con", "b"), ("z", "c|d")))
+        },
+        **{f"{folder}/labels/{stem}.txt": row for folder, stem in (("set:1", "a"), ("con", "b"), ("z", "c|d"))},
+    }
+    (tmp_path / "d.zip").write_bytes(zip_of(files))
+    run("d.zip", tmp_path / "out", context)
+    assert boxes(context) == {"_con/images/b.jpg": 1, "set_1/images/a.jpg": 1, "z/images/c_d.jpg": 1}
+    images = pd.read_parquet(tmp_path / "out-annotated" / "images.parquet")
+    assert dict(zip(images["path"], images["split"], strict=True)) == {
+        "_con/images/b.jpg": "val",
+        "set_1/images/a.jpg": "train",
+        "z/images/c_d.jpg": "test",
+    }
+
+
+def test_several_sources_with_renamed_files(tmp_path: Path, context: Context) -> None:
+    from pipeline.stages import collect
+
+    document = {
+        "images": [{"id": 1, "file_name": "aux.jpg", "width": 100, "height": 50}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 20], "iscrowd": 0}],
+        "categories": [{"id": 1, "name": "fish"}],
+    }
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / f"{name}.zip").write_bytes(zip_of({"aux.jpg": photo(number), "x.json": json.dumps(document).encode()}))
+    params = collect.Params.model_validate({"sources": [{"source": "one.zip"}, {"source": "two.zip"}]})
+    collect.run({}, params, tmp_path / "out", context)
+    assert boxes(context) == {"one/_aux.jpg": 1, "two/_aux.jpg": 1}
 
 
 def test_a_repository_of_files_at_hugging_face(hub: Hub, context: Context) -> None:
@@ -190,3 +244,52 @@ def test_three_names_that_meet(tmp_path: Path, context: Context) -> None:
     run("d.zip", tmp_path / "out", context)
     assert collected(tmp_path / "out") == ["ok.jpg"]
     assert len(read_ledger(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(
+    "pair", [("x.jpg", "x.jpg./y.jpg"), ("a", "a/b.jpg"), ("x/A/b/c.jpg", "x/a"), ("n/x.jpg", "N/x.jpg/y.jpg")]
+)
+def test_a_file_in_a_folders_place(tmp_path: Path, context: Context, pair: tuple[str, str]) -> None:
+    for name, order in (("1.tar", pair), ("2.tar", pair[::-1])):
+        (tmp_path / name).write_bytes(tar_of(*(member(each, each.encode()) for each in order), member("ok.jpg", b"1")))
+        run(name, tmp_path / name[0], context)
+        assert collected(tmp_path / name[0]) == ["ok.jpg"]
+        entries = read_ledger(tmp_path / name[0])
+        assert [(entry.action, entry.reason) for entry in entries] == [("dropped", "duplicate_name")] * 2
+        assert all(f"'{each}'" in entry.detail for each in pair for entry in entries)
+
+
+def test_a_file_in_a_folders_place_at_hugging_face(hub: Hub, context: Context) -> None:
+    pytest.importorskip("datasets")
+    hub.repos[REPO] = {"x.jpg": photo(1), "x.jpg./y.jpg": photo(2), "b.jpg": photo(3)}
+    run(SOURCE, context.base / "out", context)
+    assert collected(context.base / "out") == ["b.jpg"]
+    assert reasons(context.base / "out") == {("x.jpg", "duplicate_name"), ("x.jpg/y.jpg", "duplicate_name")}
+
+
+def test_images_whose_labels_are_left_out_do_not_become_background(tmp_path: Path, context: Context) -> None:
+    row = b"0 .5 .5 .2 .2\n"
+    files = {f"images/{stem}.jpg": photo(n) for n, stem in enumerate("abc")} | {
+        "classes.txt": b"fish\n",
+        **dict.fromkeys(
+            ("labels/a.txt", "labels/A.txt", "labels/b.txt", "c.jpg.json", "C.JPG.json", "readme.md", "README.md"), row
+        ),
+    }
+    (tmp_path / "d.zip").write_bytes(zip_of(files))
+    run("d.zip", tmp_path / "out", context)
+    assert {("images/a.jpg", "labels_left_out"), ("images/c.jpg", "labels_left_out")} <= reasons(tmp_path / "out")
+    assert boxes(context) == {"images/b.jpg": 1}
+
+
+def test_names_of_an_instances_file_that_meet(server: Server, tmp_path: Path, context: Context) -> None:
+    names = ["a.jpg", "a.jpg/b.jpg", "c.jpg", "C.JPG", "d.jpg", "d.jpg", "ok.jpg"]
+    images = [
+        {"id": number, "file_name": name, "width": 100, "height": 50, "coco_url": f"{server.url}/{number}"}
+        for number, name in enumerate(names)
+    ]
+    document = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "fish"}], "info": {}, "licenses": []}
+    (tmp_path / "instances.json").write_text(json.dumps(document), encoding="utf-8")
+    server.pages["/6"] = photo(6)
+    run("coco", tmp_path / "out", context, annotations="instances.json", max_missing=1)
+    assert [path for path in collected(tmp_path / "out") if path.startswith("images/")] == ["images/ok.jpg"]
+    assert [entry.reason for entry in read_ledger(tmp_path / "out")] == ["duplicate_name"] * 6

@@ -61,7 +61,9 @@ def test_yolo_split_folder_that_is_not_there(collected: Collected) -> None:
     collected.image("images/a.jpg").text("labels/a.txt", ROW).text("data.yaml", "train: images\ntest: missing\nnames: [x]")
     result = collected.run()
     assert result.splits() == {"images/a.jpg": "train"}
-    assert [(entry.reason, entry.detail) for entry in result.entries] == [("split_not_found", "test: missing")]
+    detail = "test: no folder or list here is surely 'missing'"
+    assert [(entry.reason, entry.detail) for entry in result.entries] == [("split_not_found", detail)]
+    assert result.warnings == [f"data.yaml: {detail}."]
 
 
 def test_yolo_rows_of_every_kind(collected: Collected) -> None:
