@@ -5,6 +5,7 @@ To parquet and back too. What is written has the same columns, kinds and values 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ Column = list[str] | NDArray[Any]
 
 
 def conform(table: Table, kinds: Mapping[str, str], name: str) -> dict[str, Column]:
-    """The columns of a table by name, in the order and of the kinds wanted ("str", or a type of numpy's).
+    """The columns of a table by name, in the order and of the kinds wanted ("str", or a type of numpy's); numbers read-only.
 
     Raises:
-        ValueError: a column is missing, another length than the first, or holds what is no text; `name` is for the message.
+        ValueError: a column is missing, another length than the first, or holds what is not of its kind; `name` is for the
+            message.
     """
     missing = [column for column in kinds if column not in table]
     if missing:
@@ -42,7 +44,12 @@ def _of_kind(values: Any, kind: str, name: str) -> Column:
         numbers = np.asarray(values)
         if kind == "int64" and numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
             raise ValueError(f"{name} must be whole numbers, and some are missing")
-        return numbers.astype(kind, copy=False)
+        try:
+            column = numbers.astype(kind, copy=False).view()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{name} must be numbers ({error})") from error
+        column.flags.writeable = False  # of the view alone: the memory may be the caller's
+        return column
     texts = values if isinstance(values, list) else list(values)
     for value in texts:
         if not isinstance(value, str):
@@ -88,13 +95,21 @@ def read_parquet(path: Path, kinds: Mapping[str, str]) -> dict[str, Column]:
     """The columns of a file that `write_parquet` or pandas wrote; those that it lacks are for `conform` to find.
 
     Raises:
-        OSError, ValueError: it cannot be read.
+        OSError: it cannot be read.
+        ValueError: it is no such file, or a damaged one.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        table = file.read([name for name in kinds if name in file.schema_arrow.names])
-    return {
-        name: table.column(name).to_pylist() if kinds[name] == "str" else table.column(name).to_numpy()
-        for name in table.column_names
-    }
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read([name for name in kinds if name in file.schema_arrow.names])
+        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+        if twice:
+            raise ValueError(f"{path.name}: column '{twice[0]}' occurs more than once")
+        return {
+            name: table.column(name).to_pylist() if kinds[name] == "str" else table.column(name).to_numpy()
+            for name in table.column_names
+        }
+    except pa.ArrowException as error:
+        raise ValueError(f"{path.name}: {error}") from error

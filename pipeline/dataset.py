@@ -61,8 +61,9 @@ class Dataset:
             pixels of the upright image; `hash` BLAKE3 (hex) of the file; `source_id` the original's path, which survives tiling
             and augmentation; `group_id` the video, burst or scene that must stay on one side of a split; `split` "" or one of
             `SPLITS`; `dhash` perceptual hash (128 hex digits, "" before pixels were read).
-        boxes: one row per box, sorted by `image`; pixel edges of the upright image.
-        image_columns, box_columns: the same by column, which costs no pandas: texts as lists, numbers as arrays.
+        boxes: one row per box, sorted by `image`; pixel edges of the upright image. What is written into `images` or `boxes` does
+            not reach the data set: change a copy.
+        image_columns, box_columns: the same by column, which costs no pandas: texts as lists, numbers as read-only arrays.
     """
 
     def __init__(self, class_names: tuple[str, ...], images: Table, boxes: Table) -> None:
@@ -76,7 +77,8 @@ class Dataset:
         self.box_columns = columns.conform(boxes, BOX_COLUMNS, "boxes")
         if (self.image_of_box[1:] < self.image_of_box[:-1]).any():
             order = np.argsort(self.image_of_box, kind="stable")
-            self.box_columns = {name: np.asarray(values)[order] for name, values in self.box_columns.items()}
+            ordered = {name: np.asarray(values)[order] for name, values in self.box_columns.items()}
+            self.box_columns = columns.conform(ordered, BOX_COLUMNS, "boxes")
         self._validate()
 
     @cached_property
@@ -211,11 +213,26 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
+        """What `save` wrote.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+        """
         try:
-            names = tuple(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
+            names = _read_names(folder / "classes.json")
             images = columns.read_parquet(folder / "images.parquet", IMAGE_COLUMNS)
             return cls(names, images, columns.read_parquet(folder / "boxes.parquet", BOX_COLUMNS))
         except (OSError, ValueError) as error:
             raise ArtifactError(
                 f"{folder} does not hold a whole data set: {error}", "Run `python -m pipeline verify` to see what is wrong."
             ) from error
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path.name}: a list of names is expected")
+    return tuple(names)

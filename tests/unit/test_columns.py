@@ -6,10 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import BOX_COLUMNS, IMAGE_COLUMNS, Dataset
@@ -79,6 +85,59 @@ def test_what_is_no_data_set(dataset: Dataset, tmp_path: Path, change: dict[str,
 def test_columns_of_two_lengths(dataset: Dataset) -> None:
     with pytest.raises(ValueError, match="columns of one length"):
         Dataset(dataset.class_names, {**dataset.image_columns, "path": ["a.jpg"]}, dataset.box_columns)
+
+
+def test_columns_are_read_only_and_the_memory_of_others_is_not(dataset: Dataset) -> None:
+    mine = {name: np.array(values) for name, values in dataset.box_columns.items()}
+    for values in (mine, {name: column[::-1].copy() for name, column in mine.items()}):
+        made = Dataset(dataset.class_names, dataset.image_columns, values)
+        for column in (made.class_ids, made.image_of_box, made.edges, *made.box_columns.values(), made.image_columns["width"]):
+            with pytest.raises(ValueError, match="read-only"):
+                column[0] = 0
+        values["x1"][0] = 0.5
+    assert np.shares_memory(Dataset(dataset.class_names, dataset.image_columns, mine).edges_of(0)[1], mine["class_id"]), "no copy"
+
+
+def replaced(table: pa.Table, column: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index("width"), "width", column)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda table: table.append_column("path", table["path"]), r"images\.parquet.*path"),
+        (lambda table: replaced(table, pa.array([[1, 2]] * 3)), "images: width must be numbers"),
+        (lambda table: replaced(table, pa.array([{"a": 1}] * 3)), "images: width must be numbers"),
+        (lambda table: replaced(table, pa.array([None] * 3)), "images: width must be numbers"),
+        (lambda table: replaced(table, pa.array(["wide"] * 3)), "images: width must be numbers"),
+    ],
+)
+def test_tables_of_other_kinds(dataset: Dataset, tmp_path: Path, damage: Callable[[pa.Table], pa.Table], message: str) -> None:
+    dataset.save(tmp_path)
+    pq.write_table(damage(pq.read_table(tmp_path / "images.parquet")), tmp_path / "images.parquet")
+    with pytest.raises(ArtifactError, match=message) as caught:
+        Dataset.load(tmp_path)
+    assert "verify" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["null", "3", '"ab"', '{"cat": 1}', "[1, 2]", '[["cat"]]', "[", "[" * 100_000])
+def test_class_names_that_are_none(dataset: Dataset, tmp_path: Path, text: str) -> None:
+    dataset.save(tmp_path)
+    (tmp_path / "classes.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"classes\.json"):
+        Dataset.load(tmp_path)
+
+
+def test_a_damaged_table_is_a_clear_error(dataset: Dataset, tmp_path: Path) -> None:
+    dataset.save(tmp_path)
+    whole = (tmp_path / "boxes.parquet").read_bytes()
+    random = Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[random.randrange(len(whole))] = random.randrange(256)
+        (tmp_path / "boxes.parquet").write_bytes(damaged)
+        with suppress(ArtifactError):
+            Dataset.load(tmp_path)
 
 
 @pytest.mark.parametrize("target", ["yolo", "voc", "coco", "csv", "kitti", "supervisely"])
