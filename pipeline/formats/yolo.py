@@ -223,7 +223,7 @@ def _rows(class_ids: NDArray[np.int64], fractions: Boxes) -> list[bytes]:
     numbers = np.ascontiguousarray(fractions.round(15))  # 0.1 + 0.2 is 0.3
     lines = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].replace(b",", b" ").split(b"] [")
     plain = [_without_exponent(line) if b"e" in line else line for line in lines]
-    heads = [f"{number} ".encode() for number in range(max(class_ids) + 1)]
+    heads = [f"{number} ".encode() for number in range(class_ids.max() + 1)]
     return [heads[class_id] + line for class_id, line in zip(class_ids.tolist(), plain, strict=True)]
 
 
