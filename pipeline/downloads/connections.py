@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import math
 import os
 import ssl
 import threading
@@ -37,6 +38,8 @@ GIVE_UP_HOSTS = 8
 """When so many hosts cannot be reached and no other was, it is the network that is missing."""
 MAX_REDIRECTS = 10
 MAX_REST = 1 << 16
+MAX_WAIT_S = 100 * 86_400.0
+"""Beyond it, it does not matter for how long a host wants to be left alone; dates may lie thousands of years ahead."""
 """Bytes of an answer that nobody wants, read so that its connection can be used again."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -304,16 +307,27 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal():
-        return float(value) if len(value) < 10 else 1e9
+        return float(value) if len(value) < 8 else MAX_WAIT_S
     try:
         until = email.utils.parsedate_to_datetime(value).timestamp()
         now = headers.get("Date", "")
-        return max(0.0, until - (email.utils.parsedate_to_datetime(now).timestamp() if now else time.time()))
+        wait_s = until - (email.utils.parsedate_to_datetime(now).timestamp() if now else time.time())
+        return min(max(0.0, wait_s), MAX_WAIT_S)
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def asked_wait(headers: Mapping[str, str]) -> str:
-    """What to say of a host that wants no more requests: `it asks to wait 30 s`."""
-    wait_s = retry_after_s(headers)
-    return "it does not say for how long" if wait_s is None else f"it asks to wait {wait_s:.0f} s"
+def wait_in_words(wait_s: float | None) -> str:
+    """What to say of a host that wants no more requests: `it asks to wait 30 s`, or from an hour on until when, in local time."""
+    if wait_s is None:
+        return "it does not say for how long"
+    if wait_s < 120:
+        return f"it asks to wait {wait_s:.0f} s"
+    if wait_s < 3600:
+        return f"it asks to wait {math.ceil(wait_s / 60)} min"
+    if wait_s >= MAX_WAIT_S:
+        return f"it asks to wait for more than {MAX_WAIT_S / 86_400:.0f} days"
+    return f"it asks to wait until {time.strftime('%Y-%m-%d %H:%M', time.localtime(time.time() + wait_s))}"
+
+    Returns:
+        At most `MAX_WAIT_S`; None when there is none that can be read.

@@ -97,7 +97,7 @@ def _ask(url: str, token: str, warn: Callable[[str], None]) -> _Answer:
                 named = failure.detail if failure.reason == "host_unreachable" else f"{host}: {failure.detail}"
                 raise NetworkError(f"{named}.", REMEDY) from failure
         else:
-            asked_s = _asked_wait_s(response)
+            asked_s = _rate_limit_wait_s(response)
             if pause_s is None or (response.status < 500 and (asked_s is None or asked_s > LONGEST_WAIT_S)):
                 return response
             pause_s = max(pause_s, min(asked_s or 0.0, LONGEST_WAIT_S))
@@ -120,8 +120,8 @@ def _answer(connections: Connections, url: str, token: str) -> _Answer:
         response.close()
 
 
-def _asked_wait_s(response: _Answer) -> float | None:
-    """How long GitHub wants to be left alone; None when it does not say so."""
+def _rate_limit_wait_s(response: _Answer) -> float | None:
+    """How long GitHub wants to be left alone, by any of its headers; None when it does not say so."""
     if response.status not in (403, 429):
         return None
     after_s, reset = retry_after_s(response.headers), response.headers.get("X-RateLimit-Reset", "")
@@ -133,7 +133,7 @@ def _asked_wait_s(response: _Answer) -> float | None:
 
 
 def _refusal(response: _Answer, repository: str, ref: str, token: str) -> PipelineError:
-    status, wait_s = response.status, _asked_wait_s(response)
+    status, wait_s = response.status, _rate_limit_wait_s(response)
     get_token = f"A token (https://github.com/settings/tokens) goes into the variable {TOKEN}, or into .env beside params.yaml."
     if wait_s is not None:
         until = time.strftime("%H:%M", time.localtime(time.time() + wait_s))

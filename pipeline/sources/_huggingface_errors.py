@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.downloads.connections import asked_wait
+from pipeline.downloads.connections import retry_after_s, wait_in_words
 from pipeline.errors import DataError, NetworkError, PipelineError
 
 HOW_TO_LOG_IN = (
@@ -51,7 +51,7 @@ def explain(error: Exception, host: str, repo: str, revision: str, page: str, ha
     if isinstance(error, PipelineError):
         return error
     if isinstance(error, Busy):
-        return _too_many(error.host, error.status, f"it asks to wait {error.wait_s:.0f} s")
+        return _too_many(error.host, error.status, wait_in_words(error.wait_s))
     if isinstance(error, errors.OfflineModeIsEnabled):
         return offline()
     if isinstance(error, errors.HfHubHTTPError):
@@ -99,7 +99,7 @@ def _refused(error: Any, host: str, repo: str, revision: str, page: str, has_tok
         what = "the token" if has_token else "a request without a token"
         return NetworkError(f"{host} does not accept {what} for {repo} ({status}).", HOW_TO_LOG_IN)
     if status == 429:
-        return _too_many(host, status, asked_wait(error.response.headers))
+        return _too_many(host, status, wait_in_words(retry_after_s(error.response.headers)))
     if status >= 500:
         return NetworkError(f"{host} fails when asked for {repo} ({status}).", "Only its owners can mend that: run again later.")
     return NetworkError(f"{host} refuses to hand out {repo} ({status}).", _RUN_AGAIN)

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline import urls
-from pipeline.downloads.connections import asked_wait, be_patient, require_reachable
+from pipeline.downloads.connections import be_patient, require_reachable, retry_after_s, wait_in_words
 from pipeline.downloads.silence import Silence
 from pipeline.errors import DataError, MissingDependency, NetworkError, UsageError, how_to_install
 from pipeline.sources._credentials import secret
@@ -176,7 +176,7 @@ def _get(http: Any, key: str, silence: Silence, url: str, **options: Any) -> Any
     if response.status_code >= 400:
         said = _message(response) if not options.get("stream") else ""
         response.close()
-        raise Refused(origin.host, response.status_code, without_key(said, key), asked_wait(response.headers))
+        raise Refused(origin.host, response.status_code, without_key(said, key), wait_in_words(retry_after_s(response.headers)))
     return response
 
 

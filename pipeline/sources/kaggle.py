@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipeline import files
-from pipeline.downloads.connections import asked_wait
+from pipeline.downloads.connections import retry_after_s, wait_in_words
 from pipeline.errors import DataError, NetworkError, ParamsError, PipelineError, UsageError
 from pipeline.ledger import Ledger
 from pipeline.sources import Fetched
@@ -188,6 +188,6 @@ def _refusal(response: object, hub: Hub, query: Query) -> PipelineError:
     if status == 404:
         return DataError(f"collect.source: there is no {kind} {query} on Kaggle (404).", f"Check the address: {query.page}")
     if status == 429:
-        wait = asked_wait(getattr(response, "headers", {}))
+        wait = wait_in_words(retry_after_s(getattr(response, "headers", {})))
         return NetworkError(f"{hub.host} answers no more for now: too many requests (429); {wait}.", "Run again then.")
     return NetworkError(f"{hub.host} fails when asked for {query} ({status}).", "Run again later.")

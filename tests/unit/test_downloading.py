@@ -275,3 +275,27 @@ def test_ctrl_c_leaves_what_the_next_run_goes_on_from(server: Server, tmp_path: 
     assert (tmp_path / "file").read_bytes() == BIG
     assert server.requests[1].headers["range"].startswith("bytes=")
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "said"),
+    [
+        ("", "it does not say for how long"),
+        ("soon", "it does not say for how long"),
+        ("0", "it asks to wait 0 s"),
+        ("119", "it asks to wait 119 s"),
+        ("3001", "it asks to wait 51 min"),
+        ("9999999999999", "it asks to wait for more than 100 days"),
+        ("Tue, 20 Oct 2026 07:28:30 GMT", "it asks to wait 30 s"),
+        ("Tue, 20 Oct 2026 07:27:00 GMT", "it asks to wait 0 s"),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "it asks to wait for more than 100 days"),
+    ],
+)
+def test_a_wait_is_told_in_words(retry_after: str, said: str) -> None:
+    headers = {"Date": "Tue, 20 Oct 2026 07:28:00 GMT", "Retry-After": retry_after}
+    assert connections.wait_in_words(connections.retry_after_s(headers)) == said
+
+
+def test_a_wait_of_hours_is_told_as_the_time_when_it_ends() -> None:
+    until = time.strftime("%Y-%m-%d %H:", time.localtime(time.time() + 7200))
+    assert connections.wait_in_words(7200.0).startswith(f"it asks to wait until {until}")

@@ -255,9 +255,9 @@ def test_too_many_requests(server: Server, tmp_path: Path, context: Context) -> 
     started = time.monotonic()
     run("kaggle:mari/fish", tmp_path / "out", context)
     assert time.monotonic() - started >= 1
-    server.odd[GET] = [refusing(429, "slow down", {"Retry-After": "3600"})]
+    server.odd[GET] = [refusing(429, "slow down", {"Retry-After": "3000"})]
     error = refused("kaggle:mari/fish", context, NetworkError)
-    assert error.message == "127.0.0.1 answers no more for now: too many requests (429); it asks to wait 3600 s."
+    assert error.message == "127.0.0.1 answers no more for now: too many requests (429); it asks to wait 50 min."
 
 
 def test_a_storage_that_fails_is_asked_a_few_times_only(server: Server, context: Context) -> None:

@@ -60,7 +60,7 @@ def test_a_format_that_the_project_cannot_be_exported_in(service: Roboflow, cont
 @pytest.mark.parametrize("route", ["version", "export", "download"])
 @pytest.mark.parametrize(
     ("retry_after", "said"),
-    [("30", "30 s"), ("Wed, 21 Oct 2099 07:28:00 GMT", "it asks to wait 2"), ("", "429")],
+    [("30", "30 s"), ("Wed, 21 Oct 2099 07:28:00 GMT", "it asks to wait for more than 100 days"), ("", "429")],
 )
 def test_too_many_requests(route: str, retry_after: str, said: str, service: Roboflow, context: Context) -> None:
     service.faults[route] = refuse(429, "Too many requests", **({"Retry_After": retry_after} if retry_after else {}))
