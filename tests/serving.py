@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import re
-import socket
+import socketserver
 import threading
 import time
 from collections import Counter
@@ -154,10 +154,35 @@ def slowly(seconds: float) -> Behaviour:
     return behave
 
 
+class Mute(socketserver.ThreadingTCPServer):
+    """Accepts connections and never says a byte; as text its address, without a scheme.
+
+    `asked` counts requests; a probe, which connects and asks nothing, is none.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Deaf)
+        self.asked = 0
+
+    def __str__(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who is not answered hangs up."""
+
+
+class _Deaf(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        while self.request.recv(1 << 16):
+            self.server.asked += 1  # type: ignore[attr-defined]
+
+
 @contextmanager
-def mute() -> Iterator[str]:
-    """The address, without a scheme, of a host that accepts connections and never says a byte."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(64)
-        yield f"127.0.0.1:{listening.getsockname()[1]}"
+def mute() -> Iterator[Mute]:
+    with Mute() as host:
+        threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield host
+        host.shutdown()

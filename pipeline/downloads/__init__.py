@@ -63,7 +63,8 @@ def download_all(
         An outcome each, in the order of `wanted`.
 
     Raises:
-        NetworkError: no host can be reached; told within five seconds.
+        NetworkError: no host can be reached, told within five seconds; or those that can keep silent (`silence`), told then by
+            the bar, and raised when they have had their time.
         DataError: the sizes are known, and the disk is too small.
     """
     outcomes: dict[Download, Outcome] = {}

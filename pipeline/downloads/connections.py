@@ -16,14 +16,15 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin
 
 from pipeline import urls
 from pipeline.downloads.items import Failed, Limits
-from pipeline.downloads.silence import REMEDY, Silence
+from pipeline.downloads.silence import REMEDY, Attempt, Silence
 from pipeline.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ ADDRESS_S = 1.5
 """How long one of the addresses of a host may take of that; an IPv6 that leads nowhere must leave time for the next."""
 CONNECT_S = 10.0
 GIVE_UP_HOSTS = 8
-"""When so many hosts cannot be reached and no other was, it is the network that is missing."""
+"""When so many hosts cannot be reached, or keep silent, and no other was, it is the network that is missing."""
 MAX_REDIRECTS = 10
-MAX_REST = 1 << 16
 MAX_WAIT_S = 100 * 86_400.0
 """Beyond it, it does not matter for how long a host wants to be left alone; dates may lie thousands of years ahead."""
+MAX_REST = 1 << 16
 """Bytes of an answer that nobody wants, read so that its connection can be used again."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -91,7 +92,8 @@ class Connections:
         origin = urls.origin(url)
         proxy = self._proxy(origin)
         self._require_reachable(_endpoint(origin, proxy), _shown(origin, proxy))
-        read_s = self._first_byte_s(origin, proxy)
+        attempt = self._attempt(origin, proxy)
+        read_s = attempt.limit_s
         try:
             manager = self._manager(proxy)
             response = manager.urlopen(
@@ -111,11 +113,13 @@ class Connections:
         except (exceptions.ConnectTimeoutError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
             raise Failed("connection_lost", f"no connection ({_brief(error)})", again=True, disconnected=True) from error
         except exceptions.ReadTimeoutError as error:
-            self._first_byte_s(origin, proxy)  # whose time may be up
+            self._timed_out(attempt)
             raise Failed("timeout", f"no answer within {read_s:.0f} s", again=True) from error
         except exceptions.HTTPError as error:
             raise Failed("connection_lost", f"the connection broke ({_brief(error)})", again=True) from error
         self._silence.heard(origin)
+        if proxy:
+            self._silence.heard(urls.origin(proxy))
         if read_s < self._limits.read_s:
             be_patient(response, self._limits.read_s)
         return response
@@ -137,13 +141,29 @@ class Connections:
             if self._unreachable and not self._reached:
                 raise NetworkError(f"{next(iter(self._unreachable.values()))}.", REMEDY)
 
-    def _first_byte_s(self, origin: urls.Origin, proxy: str) -> float:
+    def _attempt(self, origin: urls.Origin, proxy: str) -> Attempt:
+        """Silence is the proxy's until it has passed on any answer, and then that of the host behind it."""
+        whose, shown = origin, origin.host
+        if proxy and self._silence.is_silent(urls.origin(proxy)):
+            whose, shown = urls.origin(proxy), _shown(origin, proxy)
+        with self._given_up(whose):
+            return self._silence.attempt(whose, self._limits.read_s, shown)
+
+    def _timed_out(self, attempt: Attempt) -> None:
+        with self._given_up(attempt.origin):
+            self._silence.timed_out(attempt)
+
+    @contextmanager
+    def _given_up(self, whose: urls.Origin) -> Iterator[None]:
+        """Take who has been silent for too long for somebody who cannot be reached."""
         try:
-            return self._silence.limit_s(origin, self._limits.read_s, _shown(origin, proxy))
+            yield
         except NetworkError as error:
             with self._lock:
-                self._reached.discard(origin[1:])
-                self._unreachable[origin[1:]] = why = error.message.rstrip(".")
+                self._reached.discard(whose[1:])
+                self._unreachable[whose[1:]] = why = error.message.rstrip(".")
+                if len(self._unreachable) >= GIVE_UP_HOSTS and self._silence.nobody_heard():
+                    raise
             raise Failed("host_unreachable", why) from error
 
     def _require_reachable(self, endpoint: tuple[str, int], shown: str) -> None:
@@ -304,10 +324,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
     Args:
         headers: of an answer, of any library: a mapping that does not tell upper from lower case.
+
+    Returns:
+        At most `MAX_WAIT_S`; None when there is none that can be read.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal():
-        return float(value) if len(value) < 8 else MAX_WAIT_S
+        return min(float(value), MAX_WAIT_S)
     try:
         until = email.utils.parsedate_to_datetime(value).timestamp()
         now = headers.get("Date", "")
@@ -328,6 +351,3 @@ def wait_in_words(wait_s: float | None) -> str:
     if wait_s >= MAX_WAIT_S:
         return f"it asks to wait for more than {MAX_WAIT_S / 86_400:.0f} days"
     return f"it asks to wait until {time.strftime('%Y-%m-%d %H:%M', time.localtime(time.time() + wait_s))}"
-
-    Returns:
-        At most `MAX_WAIT_S`; None when there is none that can be read.

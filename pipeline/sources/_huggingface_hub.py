@@ -112,6 +112,7 @@ def connect(context: Context) -> Iterator[Hub]:
     def new_client() -> Any:
         client = default_client_factory()
         client.event_hooks = {"request": [*client.event_hooks["request"], patience.asks], "response": [patience.answered]}
+        client.send = patience.sends(client.send)
         return client
 
     with exchanged(constants, HF_HUB_DISABLE_XET=True, DOWNLOAD_CHUNK_SIZE=_CHUNK), muted(*_TALKERS):
@@ -152,30 +153,54 @@ class _Patience:
     def __init__(self, hub: Hub) -> None:
         self._hub, self._told_until = hub, 0.0
 
+    def sends(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        """`send`, which follows redirects, called anew while a host on the way has never answered."""
+        from huggingface_hub.errors import HTTPError
+
+        def patiently(request: Any, **options: Any) -> Any:
+            while True:
+                try:
+                    return send(request, **options)
+                except HTTPError as error:
+                    attempt = error.request.extensions.get("attempt")
+                    is_silent = attempt is not None and self._hub.silence.is_silent(attempt.origin)
+                    if type(error).__name__ != "ReadTimeout" or not is_silent:
+                        raise
+                self._hub.silence.timed_out(attempt)
+
+        return patiently
+
     def asks(self, request: Any) -> None:
-        read_s = self._hub.silence.limit_s(urls.origin(str(request.url)), READ_S)
-        request.extensions["timeout"] = {"connect": CONNECT_S, "read": read_s, "write": READ_S, "pool": None}
+        attempt = self._hub.silence.attempt(urls.origin(str(request.url)), READ_S)
+        timeout = {"connect": CONNECT_S, "read": attempt.limit_s, "write": READ_S, "pool": None}
+        request.extensions = {**request.extensions, "timeout": timeout, "attempt": attempt}
 
     def answered(self, response: Any) -> None:
         self._hub.silence.heard(urls.origin(str(response.request.url)))
         response.request.extensions["timeout"]["read"] = READ_S  # for the rest of this answer
         if response.status_code not in (429, 503):
             return
-        wait_s = asked_wait_s(response.headers)
+        client_s = client_wait_s(response.headers)
+        wait_s = client_s or retry_after_s(response.headers) or 0.0
         host = response.request.url.host
         if wait_s > MAX_WAIT_S:
             raise Busy(host, response.status_code, wait_s)
         if wait_s > 3 and time.monotonic() > self._told_until:
             self._told_until = time.monotonic() + wait_s
             self._hub.context.warn(f"{host} asks for {wait_s:.0f} s without requests ({response.status_code}).")
-        if response.request.method == "HEAD":  # after which the client would ask again at once
+        if response.request.method == "HEAD" or not client_s:  # after HEAD, the client would ask again at once
             time.sleep(wait_s)
 
 
-def asked_wait_s(headers: Any) -> float:
-    """Seconds, as the client reads them: from `Retry-After`, or `RateLimit` when nothing remains of a window; 0 for neither."""
+def client_wait_s(headers: Any) -> float:
+    """Seconds that the client waits by itself, 0 for none: of `RateLimit` when nothing remains of a window, or of `Retry-After`.
+
+    It does not read a date there.
+    """
     limit = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", headers.get("ratelimit", ""))
-    return float(limit[1]) if limit else retry_after_s(headers) or 0.0
+    if limit:
+        return float(limit[1])
+    return retry_after_s(headers) or 0.0 if headers.get("retry-after", "").strip().isdecimal() else 0.0
 
 
 # ---- what a revision means
@@ -234,12 +259,12 @@ def _ask(hub: Hub, repo: str, revision: str) -> Commit:
                 raise NetworkError(f"{hub.host} lists more than {MAX_FILES:,} files of {repo}: that is no data set.")
         return Commit(name, sha, tuple(entries))
 
-    return explained(hub, repo, revision, lambda: _again(hub, ask))
+    return explained(hub, repo, revision, lambda: _again(ask))
 
 
-def _again(hub: Hub, ask: Callable[[], Answer]) -> Answer:
-    """What the client does for files it does not do for this question: try again when the host is busy or keeps silent."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+def _again(ask: Callable[[], Answer]) -> Answer:
+    """What the client does for files it does not do for this question: try again when the host is busy."""
+    from huggingface_hub.errors import HfHubHTTPError
 
     tries = 0
     while True:
@@ -249,10 +274,7 @@ def _again(hub: Hub, ask: Callable[[], Answer]) -> Answer:
             tries += 1
             if tries == TRIES or error.response.status_code not in (429, 500, 502, 503, 504):
                 raise
-            time.sleep(asked_wait_s(error.response.headers) or 2.0 ** (tries - 1))
-        except HTTPError as error:
-            if type(error).__name__ != "ReadTimeout" or not hub.silence.lasts(urls.origin(hub.endpoint)):
-                raise
+            time.sleep(client_wait_s(error.response.headers) or 2.0 ** (tries - 1))
 
 
 def explained(hub: Hub, repo: str, revision: str, call: Callable[[], Answer]) -> Answer:

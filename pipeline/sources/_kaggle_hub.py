@@ -164,20 +164,26 @@ def _session_type(context: Context) -> type:
         """
 
         def send(self, request: Any, **options: Any) -> Any:
-            def once(limit_s: float) -> Any:
-                return super(Patient, self).send(request, **{**options, "timeout": (CONNECT_S, limit_s)})
-
             origin = urls.origin(request.url)
+
+            def once(limit_s: float) -> Any:
+                careful = {**options, "stream": True, "timeout": (CONNECT_S, limit_s)}
+                response = super(Patient, self).send(request, **careful)
+                silence.heard(origin)
+                be_patient(response.raw, READ_S)
+                if not options.get("stream"):
+                    _ = response.content  # kept in the answer
+                return response
+
             for number, pause_s in enumerate((*PAUSES_S, None), 1):
                 try:
-                    response = silence.ask(origin, READ_S, once, requests.Timeout)
+                    response = silence.ask(origin, READ_S, once, requests.ReadTimeout)
                 except _broken() as error:
                     hopeless = isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError))
                     if pause_s is None or hopeless:
                         raise unanswered(origin.host, error) from None
                     why = "no answer"
                 else:
-                    be_patient(response.raw, READ_S)
                     if response.history:  # what a redirect led to has had its attempts
                         return response
                     status = response.status_code

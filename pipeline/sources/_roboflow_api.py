@@ -162,17 +162,22 @@ def _get(http: Any, key: str, silence: Silence, url: str, **options: Any) -> Any
     """A request with time limits. Raises NetworkError when there is no answer, Refused when it is a refusal."""
     import requests
 
-    def once(limit_s: float) -> Any:
-        return http.get(url, timeout=(CONNECT_S, limit_s), **options)
-
     origin, failure = urls.origin(url), ""
+
+    def once(limit_s: float) -> Any:
+        response = http.get(url, timeout=(CONNECT_S, limit_s), **{**options, "stream": True})
+        silence.heard(origin)
+        be_patient(response.raw, READ_S)
+        if not options.get("stream"):
+            _ = response.content  # kept in the answer
+        return response
+
     try:
         response = silence.ask(origin, READ_S, once, requests.ReadTimeout)
     except requests.RequestException as error:
         failure = reason_of(error)
     if failure:  # raised out here, for the error above holds the URL and would become part of this one
         raise unreachable(origin.host, failure)
-    be_patient(response.raw, READ_S)
     if response.status_code >= 400:
         said = _message(response) if not options.get("stream") else ""
         response.close()

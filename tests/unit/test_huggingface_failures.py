@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import time
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,21 @@ def test_a_short_wait_is_kept(route: str, hub: Hub, context: Context, warnings: 
 
 
 @pytest.mark.parametrize("route", ["info", "tree", "head", "file", "lfs"])
-@pytest.mark.parametrize("headers", [{"Retry_After": "3600"}, {"RateLimit": '"api";r=0;t=3600'}])
+def test_a_wait_until_a_date_is_kept_once(route: str, hub: Hub, context: Context, warnings: list[str]) -> None:
+    """The client does not read dates."""
+    until = email.utils.formatdate(time.time() + 100, usegmt=True)
+    hub.faults[route] = [refuse(429, "Too many requests", Retry_After=until), None]
+    assert run(context)["images"] == 9
+    assert len([wait for wait in hub.waits if 50 < wait <= 100]) == 1
+    assert " s without requests (429)" in warnings[0]
+
+
+@pytest.mark.parametrize("route", ["info", "tree", "head", "file", "lfs"])
+@pytest.mark.parametrize("headers", [{"Retry_After": "3000"}, {"RateLimit": '"api";r=0;t=3000'}])
 def test_a_long_wait_is_refused(route: str, headers: dict[str, str], hub: Hub, context: Context) -> None:
     hub.faults[route] = [refuse(429, "Too many requests", **headers)]
     error = refused(context)
-    assert error.message == "127.0.0.1 answers no more for now: too many requests (429); it asks to wait 3600 s."
+    assert error.message == "127.0.0.1 answers no more for now: too many requests (429); it asks to wait 50 min."
     assert not [wait for wait in hub.waits if wait > 300]
 
 

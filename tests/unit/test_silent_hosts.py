@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pytest
 from pipeline.downloads import Download, Limits, crew, download_all, meter, silence
 from pipeline.errors import NetworkError
 from pipeline.ledger import read as read_ledger
-from pipeline.sources import _github_api, _kaggle_hub, _roboflow_api
+from pipeline.sources import _github_api, _huggingface_hub, _kaggle_hub, _roboflow_api
 from pipeline.stage import Context
 from tests import huggingface_service, kaggle_service, roboflow_service, serving
 from tests.collecting import published, run
@@ -27,8 +27,9 @@ from tests.huggingface_service import Hub
 from tests.roboflow_service import Roboflow
 from tests.serving import Handler, Server
 
-SAID = "127.0.0.1 cannot be reached (connected, but no answer in 0.6 s)."
-ASKED_AGAIN = re.compile(r"waiting for 127\.0\.0\.1, which does not answer \(attempt [23] of 3, for 0 s\)")
+REAL_FIRST_BYTE_S = silence.FIRST_BYTE_S
+SAID = "127.0.0.1 cannot be reached (connected, but no answer in 1 s)."
+ASKED_AGAIN = re.compile(r"waiting for 127\.0\.0\.1, which does not answer \(attempt [23] of 3, for up to 0 s\)")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,9 @@ def test_a_list_of_many_urls_of_a_silent_host(server: Server, context: Context, 
     with serving.mute() as host:
         write_list(context, *(f"{scheme}://{host}/{number}.jpg" for number in range(300)))
         assert refused("url:list.txt", replace(context, progress=progress)) == SAID  # type: ignore[arg-type]
+        host.asked = 0
         assert refused(f"{scheme}://{host}/data.zip", context) == SAID
+        assert host.asked == 3
     assert any(text.startswith("for 127.0.0.1 (attempt 3 of 3, ") for text in shown)
 
 
@@ -95,12 +98,33 @@ def test_a_silent_host_does_not_take_the_others_with_it(server: Server, context:
     assert entry.detail.endswith(SAID.rstrip("."))
 
 
-def test_a_silent_proxy_is_named_with_where_it_leads(tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_silent_proxy_is_named_with_where_it_leads(
+    scheme: str, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving.mute() as host:
-        monkeypatch.setenv("http_proxy", f"http://{host}")
-        monkeypatch.setenv("HTTP_PROXY", f"http://{host}")
-        (outcome,) = download_all([Download("http://example.org/a", tmp_path / "a")], context.progress)
-    assert outcome.detail.endswith("The proxy 127.0.0.1, on the way to example.org, " + SAID[10:-1])
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://{host}")
+        wanted = [Download(f"{scheme}://h{number}.example.org/a", tmp_path / str(number)) for number in range(40)]
+        with pytest.raises(NetworkError, match=r"^The proxy 127\.0\.0\.1, on the way to h\d+\.example\.org, ") as caught:
+            download_all(wanted, context.progress, limits=Limits(parallel=4, backoff_s=0.01))
+    assert caught.value.message.endswith(SAID[10:])
+    assert caught.value.hint == silence.REMEDY
+    assert host.asked <= 3 * 4, "silence is the proxy's, not that of each host behind it"
+
+
+def test_a_silent_host_behind_a_proxy_that_answers(
+    server: Server, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, server.url)
+    server.pages = {"http://good.example.org/a": b"a"}
+    server.odd = {"http://bad.example.org/a": [silent]}
+    wanted = [Download(f"http://{name}.example.org/a", tmp_path / name) for name in ("good", "bad")]
+    good, bad = download_all(wanted, context.progress, limits=Limits(parallel=1, backoff_s=0.01))
+    assert (good.reason, bad.reason) == ("", "host_unreachable")
+    assert bad.detail.endswith(SAID.replace("127.0.0.1", "bad.example.org").rstrip("."))
+    assert server.counts()["http://bad.example.org/a"] == 3
 
 
 def test_a_slow_beginner_is_asked_again_and_then_trusted(
@@ -143,6 +167,38 @@ def test_the_bar_says_what_is_waited_for_after_an_answer(server: Server, tmp_pat
     assert any(text.startswith("for 127.0.0.1 (attempt 2 of 6, next in ") for text in shown)
 
 
+def test_many_silent_hosts_are_a_network_that_is_missing(tmp_path: Path, context: Context) -> None:
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(serving.mute()) for _ in range(40)]
+        wanted = [Download(f"http://{host}/{number}", tmp_path / str(number)) for number, host in enumerate(hosts)]
+        with pytest.raises(NetworkError) as caught:
+            download_all(wanted, context.progress, limits=Limits(parallel=10, per_host=10))
+        assert sum(host.asked > 0 for host in hosts) < len(hosts)
+    assert caught.value.hint == silence.REMEDY
+
+
+def test_what_delays_the_next_question_is_not_silence(server: Server, tmp_path: Path, context: Context) -> None:
+    """Here the pause after the first failure is longer than a host is waited for in all."""
+    server.pages = {"/a": b"a"}
+    server.odd = {"/a": [silent, None]}
+    wanted = Download(f"{server.url}/a", tmp_path / "a")
+    assert download_all([wanted], context.progress, limits=Limits(backoff_s=2))[0].reason == ""
+    assert server.counts() == {"/a": 2}
+
+
+def test_a_host_that_is_always_slow_can_be_used(
+    server: Server, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert REAL_FIRST_BYTE_S[0] < 5
+    monkeypatch.setattr(silence, "FIRST_BYTE_S", (0.01, 0.02, REAL_FIRST_BYTE_S[-1]))
+    server.pages = {"/a": b"a"}
+    server.odd = {"/a": [serving.slowly(0.5)]}
+    wanted = Download(f"{server.url}/a", tmp_path / "a")
+    assert download_all([wanted], context.progress, limits=Limits(backoff_s=0.01))[0].reason == ""
+    assert server.counts() == {"/a": 3}
+    assert REAL_FIRST_BYTE_S[-1] >= max(Limits().read_s, _kaggle_hub.READ_S, _roboflow_api.READ_S, _huggingface_hub.READ_S)
+
+
 # ---- services
 
 
@@ -158,7 +214,7 @@ def test_kaggle(context: Context, warnings: list[str], monkeypatch: pytest.Monke
     with kaggle_service.kaggle(monkeypatch, context.base / "home") as server:
         server.odd[kaggle_service.GET] = [silent]
         assert refused("kaggle:mari/fish", context) == SAID
-        assert server.counts()[kaggle_service.GET] <= 3
+        assert server.counts()[kaggle_service.GET] == 3
         assert is_told(warnings)
 
 
@@ -167,7 +223,7 @@ def test_kaggles_storage_and_its_api_once_it_has_answered(context: Context, monk
     with kaggle_service.kaggle(monkeypatch, context.base / "home") as server:
         server.odd[kaggle_service.STORED] = [silent]
         assert refused("kaggle:mari/fish", context) == SAID.replace("127.0.0.1", "localhost")
-        assert sum(each.path.startswith(kaggle_service.STORED) for each in server.requests) <= 3
+        assert sum(each.path.startswith(kaggle_service.STORED) for each in server.requests) == 3
         assert server.counts()[kaggle_service.DOWNLOAD] == 1
         server.requests.clear()
         monkeypatch.setattr(_kaggle_hub, "READ_S", 0.1)
@@ -210,6 +266,39 @@ def test_roboflow(route: str, service: Roboflow, context: Context, warnings: lis
             service.faults["export"] = lambda to: roboflow_service.send_json(to, 200, {"export": export})
         assert refused(roboflow_service.SOURCE, context) == SAID
     assert is_told(warnings)
+
+
+@pytest.mark.parametrize("service_name", ["kaggle", "roboflow"])
+def test_an_answer_that_is_read_at_once_may_pause_as_well(service_name: str, server: Server, context: Context) -> None:
+    requests = pytest.importorskip("requests")
+
+    def pause(handler: Handler) -> None:
+        handler.answer(200, b"half", {"Content-Length": "8"})
+        handler.wfile.flush()
+        time.sleep(0.4)
+        handler.wfile.write(b"half")
+
+    server.odd["/a"] = [pause]
+    if service_name == "kaggle":
+        answer = _kaggle_hub._session_type(context)().get(f"{server.url}/a")
+    else:
+        answer = _roboflow_api._get(requests, "key", silence.Silence(), f"{server.url}/a")
+    assert answer.content == b"halfhalf"
+    assert server.counts() == {"/a": 1}
+
+
+def test_kaggle_tries_again_where_no_connection_comes_about(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = pytest.importorskip("requests")
+    sent: list[object] = []
+
+    def send(self: object, request: object, **options: object) -> None:
+        sent.append(request)
+        raise requests.exceptions.ConnectTimeout
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    with pytest.raises(NetworkError, match=r"^storage\.example does not answer \(ConnectTimeout\)"):
+        _kaggle_hub._session_type(context)().get("http://storage.example/a")
+    assert len(sent) == len(_kaggle_hub.PAUSES_S) + 1
 
 
 def test_roboflow_may_pause_amid_its_first_answer(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
