@@ -155,6 +155,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Roboflow]
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(_roboflow_api._load(), "API_URL", server.url)
     monkeypatch.setattr(_roboflow_export, "POLL_S", 0.01)
+    monkeypatch.setattr(_roboflow_api, "PAUSES_S", (0.01, 0.01))
     yield server
     server.close()
 

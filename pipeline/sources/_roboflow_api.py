@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ CONNECT_S = 3.5
 """How long a host may take to be found and reached; with the import of the SDK, no network is known within five seconds."""
 READ_S = 60.0
 """How long it may be silent after that."""
+PAUSES_S = (1.0, 4.0, 15.0)
+LONGEST_WAIT_S = 120.0
+"""A longer wait that Roboflow asks for is told, not waited for."""
 HOW_TO_GET_A_KEY = (
     f"A free account has one (https://app.roboflow.com, Settings, API Keys): put it into the environment as {KEY}, or as a line "
     f"{KEY}=… into a file .env beside params.yaml, or log in with `roboflow auth login`."
@@ -96,7 +100,7 @@ def connect(context: Context, workspace: str) -> Iterator[Service]:
     original, silence = rfapi.http, Silence(context.warn)
 
     def get(url: str, **options: Any) -> Any:
-        return _get(original, key, silence, url, **options)
+        return _get(original, key, silence, context.warn, url, **options)
 
     require_reachable(str(rfapi.API_URL))
     with exchanged(rfapi, http=SimpleNamespace(get=get)), muted("urllib3.connectionpool", "urllib3.util.retry"):
@@ -158,8 +162,30 @@ def unreachable(host: str, reason: str) -> NetworkError:
     )
 
 
-def _get(http: Any, key: str, silence: Silence, url: str, **options: Any) -> Any:
-    """A request with time limits. Raises NetworkError when there is no answer, Refused when it is a refusal."""
+def _get(http: Any, key: str, silence: Silence, warn: Callable[[str], None], url: str, **options: Any) -> Any:
+    """A request with time limits, repeated where the service is busy or fails: all that is asked only reads.
+
+    Raises NetworkError when there is no answer, Refused when it is a refusal.
+    """
+    for number, pause_s in enumerate((*PAUSES_S, None), 1):
+        response = _answer(http, silence, url, **options)
+        status, asked_s = response.status_code, retry_after_s(response.headers)
+        if status < 400:
+            return response
+        said = _message(response) if not options.get("stream") else ""
+        response.close()
+        wait_s = max(pause_s or 0.0, asked_s or 0.0)
+        if pause_s is None or not (status == 429 or status >= 500) or wait_s > LONGEST_WAIT_S:
+            raise Refused(urls.origin(url).host, status, without_key(said, key), wait_in_words(asked_s))
+        if wait_s > 2:
+            of = f"attempt {number + 1} of {len(PAUSES_S) + 1}"
+            warn(f"waiting for {urls.origin(url).host}: it answers {status} ({of}, next in {wait_s:.0f} s)")
+        time.sleep(wait_s)
+    raise AssertionError  # the last round returns or raises
+
+
+def _answer(http: Any, silence: Silence, url: str, **options: Any) -> Any:
+    """Whatever its status; NetworkError when there is none."""
     import requests
 
     origin, failure = urls.origin(url), ""
@@ -178,10 +204,6 @@ def _get(http: Any, key: str, silence: Silence, url: str, **options: Any) -> Any
         failure = reason_of(error)
     if failure:  # raised out here, for the error above holds the URL and would become part of this one
         raise unreachable(origin.host, failure)
-    if response.status_code >= 400:
-        said = _message(response) if not options.get("stream") else ""
-        response.close()
-        raise Refused(origin.host, response.status_code, without_key(said, key), wait_in_words(retry_after_s(response.headers)))
     return response
 
 

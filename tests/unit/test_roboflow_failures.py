@@ -60,13 +60,30 @@ def test_a_format_that_the_project_cannot_be_exported_in(service: Roboflow, cont
 @pytest.mark.parametrize("route", ["version", "export", "download"])
 @pytest.mark.parametrize(
     ("retry_after", "said"),
-    [("30", "30 s"), ("Wed, 21 Oct 2099 07:28:00 GMT", "it asks to wait for more than 100 days"), ("", "429")],
+    [("300", "it asks to wait 5 min"), ("Wed, 21 Oct 2099 07:28:00 GMT", "it asks to wait for more than 100 days"), ("", "429")],
 )
 def test_too_many_requests(route: str, retry_after: str, said: str, service: Roboflow, context: Context) -> None:
     service.faults[route] = refuse(429, "Too many requests", **({"Retry_After": retry_after} if retry_after else {}))
     error = refused(context)
     assert "429" in error.message
     assert said in error.message
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("route", ["version", "export", "download"])
+def test_a_refusal_that_passes(status: int, route: str, service: Roboflow, context: Context) -> None:
+    def once(to: http.server.BaseHTTPRequestHandler) -> None:
+        del service.faults[route]
+        refuse(status, "Not now", Retry_After="1")(to)
+
+    service.faults[route] = refuse(status, "Not now")
+    assert f"{status}" in refused(context).message
+    assert service.requests.count(route) == 3
+    service.faults[route] = once
+    started = time.monotonic()
+    assert run(context)["images"] == 4
+    assert time.monotonic() - started >= 1
+    assert service.requests.count(route) == 3 + 2
 
 
 def test_a_fault_of_the_service(service: Roboflow, context: Context) -> None:

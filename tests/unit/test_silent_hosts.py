@@ -282,7 +282,7 @@ def test_an_answer_that_is_read_at_once_may_pause_as_well(service_name: str, ser
     if service_name == "kaggle":
         answer = _kaggle_hub._session_type(context)().get(f"{server.url}/a")
     else:
-        answer = _roboflow_api._get(requests, "key", silence.Silence(), f"{server.url}/a")
+        answer = _roboflow_api._get(requests, "key", silence.Silence(), print, f"{server.url}/a")
     assert answer.content == b"halfhalf"
     assert server.counts() == {"/a": 1}
 
