@@ -75,12 +75,17 @@ else has them. What never changes stays in the cache: the annotations of COCO an
 Files are fetched in parallel, each to a temporary name, checked (length, hash where one is known, does the image open), then
 named. Ctrl-C and the same command again goes on in the middle of a file where the server allows it. 429, 5xx and timeouts are
 tried again with growing pauses; `Retry-After` is honoured, and so are `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and
-`REQUESTS_CA_BUNDLE`. A missing network is told in one line within five seconds. So is a host that accepts a connection and says
-nothing; it is asked three times, within half a minute.
+`REQUESTS_CA_BUNDLE`. A missing network is told in one line within five seconds, and ends the command. A host, or a proxy,
+that accepts connections and has never said anything is named as waited for within five seconds, and asked three times: for 4
+s, for 11 s, and for as long as one that has answered before may be silent, 30 s (Hugging Face 20 s, Kaggle and Roboflow 60
+s). After these 45 s (35 s, 75 s), not counting the pauses between, it is given up; eight such hosts and not one that answers
+end the command.
 
 Archives are unpacked carefully: no path leaves the folder, no links or devices, and what unpacks to far more than it was is
-refused. Names that Windows cannot hold (`aux.jpg`, `12:30.jpg`, `a.`) are changed, of an image and its label file alike; files
-whose names differ in case or Unicode form alone are left out, for some systems take them for one. Both stand in the ledger.
+refused. Names that Windows cannot hold (`aux.jpg`, `12:30.jpg`, `a.`) are changed, of an image and its label file alike, and
+labels that name a file inside find it by the name it had. Files whose names differ in case or Unicode form alone, for some
+systems take them for one, or of which one is called like the folder of the other, are left out, and with a label file the
+images of its name. All of it stands in the ledger.
 
 ## Keys
 

@@ -6,7 +6,8 @@ The default format is COCO. Of the exports that Roboflow offers it says most: ea
 too; all classes in their order, used or not; the licence; polygons marked as such, which YOLO's rows mix with boxes. The split
 is the folder: train, valid, test.
 
-A version never changes, so what was once downloaded is kept in the cache, with its hash, and used without a network.
+A version never changes, so what was once downloaded is kept in the cache, with its hash, and used without a network. An
+archive that broke off is downloaded from its beginning when the command is given again.
 
 Roboflow multiplies photos (augmentation) and cuts videos into frames. The names tell, and copies of one photo or frames of one
 video become a group, so that no split parts them.
