@@ -69,7 +69,7 @@ def _download(hub: Hub, commit: Commit, entries: Sequence[Entry], meter: Meter, 
 
     # Not of a pool: the process would wait for its threads after Ctrl-C, and a host may be silent for long.
     for _ in range(min(PARALLEL, len(entries))):
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=work, name=hub.thread, daemon=True).start()
     try:
         with hub.context.progress(label, len(entries)) as advance:
             while len(brought) < len(entries):

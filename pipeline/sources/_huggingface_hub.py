@@ -66,6 +66,9 @@ class Commit:
     entries: tuple[Entry, ...]
 
 
+_THREADS = "huggingface-"
+
+
 @dataclass(frozen=True)
 class Hub:
     """A loaded client."""
@@ -81,6 +84,11 @@ class Hub:
     @property
     def host(self) -> str:
         return urls.origin(self.endpoint).host
+
+    @property
+    def thread(self) -> str:
+        """The name of its threads."""
+        return f"{_THREADS}{id(self)}"
 
     def page(self, repo: str) -> str:
         return f"{urls.shown(self.endpoint)}/datasets/{repo}"
@@ -158,6 +166,10 @@ class _Patience:
         from huggingface_hub.errors import HTTPError
 
         def patiently(request: Any, **options: Any) -> Any:
+            name = threading.current_thread().name
+            if name.startswith(_THREADS) and name != self._hub.thread:
+                # Of a download that is over: the library tries again by whatever client is there now, and closes it if it fails.
+                raise RuntimeError("this download is over")
             while True:
                 try:
                     return send(request, **options)

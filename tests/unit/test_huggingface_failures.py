@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,22 @@ def test_the_client_is_left_as_it_was(hub: Hub, context: Context) -> None:
     run(context)
     assert before == (constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE, logging.getLogger("huggingface_hub").level)
     assert get_session().event_hooks["response"] == []
+
+
+def test_a_thread_of_a_download_that_is_over_does_not_use_the_client_of_the_next_one(context: Context) -> None:
+    """It would close it: the library lets go of its client whenever a connection fails."""
+    said: list[object] = []
+
+    def ask() -> None:
+        try:
+            said.append(send("request"))
+        except RuntimeError as error:
+            said.append(str(error))
+
+    with _huggingface_hub.connect(context) as hub:
+        send = _huggingface_hub._Patience(hub).sends(lambda request: f"answer to {request}")
+        for name in (hub.thread, "huggingface-1", "MainThread"):
+            thread = threading.Thread(target=ask, name=name)
+            thread.start()
+            thread.join()
+    assert said == ["answer to request", "this download is over", "answer to request"]
