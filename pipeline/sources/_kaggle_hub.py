@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline import urls
-from pipeline.downloads.connections import be_patient, require_reachable, retry_after_s
+from pipeline.downloads.connections import require_reachable, retry_after_s
 from pipeline.downloads.silence import REMEDY, Silence
 from pipeline.errors import MissingDependency, NetworkError, UsageError, how_to_install
 from pipeline.machine import require_room
+from pipeline.sources._asking import answered, pause
 from pipeline.sources._credentials import from_dotenv
 from pipeline.sources._lending import environment, exchanged, muted
 from pipeline.stage import Context
@@ -84,16 +84,10 @@ class Hub:
                 except _broken():  # amid an archive: what was not answered at all has had its attempts, see `Patient`
                     if pause_s is None:
                         raise
-                    _pause(self._context, self.host, "broke off", number, pause_s)  # it then goes on where it was cut off
+                    # It then goes on where it was cut off.
+                    pause(self._context.warn, self.host, "broke off", number, len(PAUSES_S) + 1, pause_s)
                 else:
                     return
-
-
-def _pause(context: Context, host: str, why: str, number: int, seconds: float) -> None:
-    """Wait after attempt `number`, and say so when it is for long."""
-    if seconds > 2:
-        context.warn(f"waiting for {host}: {why} (attempt {number + 1} of {len(PAUSES_S) + 1}, next in {seconds:.0f} s)")
-    time.sleep(seconds)
 
 
 def unanswered(host: str, error: Exception) -> NetworkError:
@@ -167,17 +161,11 @@ def _session_type(context: Context) -> type:
             origin = urls.origin(request.url)
 
             def once(limit_s: float) -> Any:
-                careful = {**options, "stream": True, "timeout": (CONNECT_S, limit_s)}
-                response = super(Patient, self).send(request, **careful)
-                silence.heard(origin)
-                be_patient(response.raw, READ_S)
-                if not options.get("stream"):
-                    _ = response.content  # kept in the answer
-                return response
+                return super(Patient, self).send(request, **{**options, "stream": True, "timeout": (CONNECT_S, limit_s)})
 
             for number, pause_s in enumerate((*PAUSES_S, None), 1):
                 try:
-                    response = silence.ask(origin, READ_S, once, requests.ReadTimeout)
+                    response = answered(silence, origin, READ_S, bool(options.get("stream")), once)
                 except _broken() as error:
                     hopeless = isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError))
                     if pause_s is None or hopeless:
@@ -192,7 +180,7 @@ def _session_type(context: Context) -> type:
                         return response
                     response.close()
                     pause_s, why = max(pause_s, asked_s), f"it answers {status}"
-                _pause(context, origin.host, why, number, pause_s)
+                pause(context.warn, origin.host, why, number, len(PAUSES_S) + 1, pause_s)
             raise AssertionError  # the last round returns or raises
 
     return Patient

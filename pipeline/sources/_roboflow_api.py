@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +22,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline import urls
-from pipeline.downloads.connections import be_patient, require_reachable, retry_after_s, wait_in_words
+from pipeline.downloads.connections import require_reachable, retry_after_s, wait_in_words
 from pipeline.downloads.silence import Silence
 from pipeline.errors import DataError, MissingDependency, NetworkError, UsageError, how_to_install
+from pipeline.sources._asking import answered, pause
 from pipeline.sources._credentials import secret
 from pipeline.sources._lending import exchanged, muted
 from pipeline.stage import JSON, Context
@@ -177,10 +177,7 @@ def _get(http: Any, key: str, silence: Silence, warn: Callable[[str], None], url
         wait_s = max(pause_s or 0.0, asked_s or 0.0)
         if pause_s is None or not (status == 429 or status >= 500) or wait_s > LONGEST_WAIT_S:
             raise Refused(urls.origin(url).host, status, without_key(said, key), wait_in_words(asked_s))
-        if wait_s > 2:
-            of = f"attempt {number + 1} of {len(PAUSES_S) + 1}"
-            warn(f"waiting for {urls.origin(url).host}: it answers {status} ({of}, next in {wait_s:.0f} s)")
-        time.sleep(wait_s)
+        pause(warn, urls.origin(url).host, f"it answers {status}", number, len(PAUSES_S) + 1, wait_s)
     raise AssertionError  # the last round returns or raises
 
 
@@ -191,15 +188,10 @@ def _answer(http: Any, silence: Silence, url: str, **options: Any) -> Any:
     origin, failure = urls.origin(url), ""
 
     def once(limit_s: float) -> Any:
-        response = http.get(url, timeout=(CONNECT_S, limit_s), **{**options, "stream": True})
-        silence.heard(origin)
-        be_patient(response.raw, READ_S)
-        if not options.get("stream"):
-            _ = response.content  # kept in the answer
-        return response
+        return http.get(url, timeout=(CONNECT_S, limit_s), **{**options, "stream": True})
 
     try:
-        response = silence.ask(origin, READ_S, once, requests.ReadTimeout)
+        response = answered(silence, origin, READ_S, bool(options.get("stream")), once)
     except requests.RequestException as error:
         failure = reason_of(error)
     if failure:  # raised out here, for the error above holds the URL and would become part of this one
