@@ -25,8 +25,6 @@ from pipeline.ledger import Action, Ledger
 from pipeline.stage import Context
 
 HEADERS_AT_ONCE = 256
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 divided by the golden ratio, odd: D. Knuth, The Art of Computer Programming, volume 3, 6.4."""
 UNDECIDED_KEPT = 20
 """Photos of an undecided frame whose boxes are kept in the other one too, to be shown."""
 
@@ -220,16 +218,8 @@ def check_boxes(work: Import, rows: Rows, headers: Sequence[Header | None]) -> R
 
 def _repeats(rows: Rows) -> NDArray[np.bool_]:
     """Which rows have the photo, class and edges of one before them."""
-    repeated = np.zeros(len(rows.photo), dtype=bool)
     table = np.column_stack([rows.photo, rows.class_id, rows.boxes]) + 0.0  # -0.0 is 0.0
-    digest = np.zeros(len(table), dtype=np.uint64)
-    for column in table.view(np.uint64).T:
-        digest = (digest ^ column ^ (column >> np.uint64(32))) * _MIXER
-        digest ^= digest >> np.uint64(29)
-    _, number, count = np.unique(digest, return_inverse=True, return_counts=True)
-    seen: set[bytes] = set()
-    for row in np.flatnonzero(count[number] > 1).tolist():
-        key = table[row].tobytes()
-        repeated[row] = key in seen
-        seen.add(key)
+    keys = table.view(np.dtype((np.void, table.itemsize * table.shape[1]))).ravel()
+    repeated = np.ones(len(keys), dtype=bool)
+    repeated[np.unique(keys, return_index=True)[1]] = False
     return repeated
