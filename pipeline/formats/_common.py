@@ -41,6 +41,18 @@ def with_point(text: str | None) -> str | None:
     return text
 
 
+def decimal(text: str | None) -> float:
+    """A number whose decimal point may be a comma (`with_point`).
+
+    Raises:
+        ValueError: it is none, or may be a thousand times as much.
+    """
+    try:
+        return float(text or "")
+    except ValueError:
+        return float(with_point(text) or "")
+
+
 def as_size(value: object) -> int:
     """A width or height as a label file declares it, in whole pixels; 0 for what cannot be one."""
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import DataError
-from pipeline.formats._common import as_size, spread, with_point
+from pipeline.formats._common import as_size, decimal, spread, with_point
 from pipeline.formats._shapes import Box, of_coco_rle, of_ellipse, of_points, of_rotated
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import Labels, Malformed, split_of_file, split_of_folder
@@ -66,7 +66,7 @@ def read_shape(element: ET.Element) -> Shape | None:
     try:
         degrees = float(with_point(element.get("rotation")) or 0)
         if element.tag in ("box", "ellipse"):
-            a, b, c, d = (float(with_point(element.attrib[name]) or "") for name in (_BOX if element.tag == "box" else _ELLIPSE))
+            a, b, c, d = (decimal(element.attrib[name]) for name in (_BOX if element.tag == "box" else _ELLIPSE))
             return Shape(element.tag, (a, b, c, d), degrees)
         box = _polygon(element) if element.tag == "polygon" else _mask(element)
     except (KeyError, ValueError, OverflowError):

@@ -12,9 +12,8 @@ Quirks: the root element is Pascal VOC's, but nothing has a `<bndbox>`. A boundi
 the `<box>` in the file is taken, which LabelMe itself rounds to a pixel; the masks and scribbles that a file names (in the
 folders `Masks` and `Scribbles`) are no photos. A part (`<ispartof>`) is an object of its own. A polygon of two points is a line,
 of one a point. Text may have line ends around it. `<filename>` may be that of another image: one of the XML file's own name is
-preferred. Numbers may have a decimal comma (`12,5`), as programs write in
-some languages; an object in which it may be that of a thousand (`1,024`) is dropped and stands in the ledger. Classes are
-whatever people typed, in alphabetical order.
+preferred. Numbers may have a decimal comma (`12,5`), as programs write in some languages; an object in which it may be that of a
+thousand (`1,024`) is dropped and stands in the ledger. Classes are whatever people typed, in alphabetical order.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.formats import Evidence, Holdable
-from pipeline.formats._common import as_size, brief, spread, with_point
+from pipeline.formats._common import as_size, brief, decimal, spread, with_point
 from pipeline.formats._labelme import names_of_image
 from pipeline.formats._shapes import Box, of_points
 from pipeline.formats._xml import locate_tag, parse, root_tag, text
@@ -122,7 +121,7 @@ def _box_of(painted: ET.Element | None) -> Box | None:
     if painted is None:
         return None
     try:
-        x1, y1, x2, y2 = (float(with_point(text(painted, tag)) or "") for tag in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (decimal(text(painted, tag)) for tag in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError:
         return None
     return x1, y1, x2, y2

@@ -28,6 +28,7 @@ from pipeline.files import write_text, write_unseen
 from pipeline.formats import Evidence, Holdable
 from pipeline.formats._common import (
     as_size,
+    decimal,
     image_stems,
     is_own_name,
     label_file_names,
@@ -36,7 +37,6 @@ from pipeline.formats._common import (
     plain_number,
     present_names,
     spread,
-    with_point,
 )
 from pipeline.formats._xml import escape, locate_tag, parse, root_tag, text
 from pipeline.labelling.labels import LabelledImage, Labels, Malformed, SplitList
@@ -137,11 +137,8 @@ def _read_object(item: ET.Element, number: int, image: int, labels: Labels, ledg
         _drop(ledger, "no_box", record, labels, number)
     else:
         try:
-            try:
-                x1, y1, x2, y2 = map(float, map(box.findtext, _EDGES))  # type: ignore[arg-type]
-            except ValueError:
-                x1, y1, x2, y2 = (float(with_point(box.findtext(tag)) or "") for tag in _EDGES)
-        except (TypeError, ValueError):
+            x1, y1, x2, y2 = map(decimal, map(box.findtext, _EDGES))
+        except ValueError:
             _drop(ledger, "malformed_box", record, labels, number, ", ".join(f"{edge.tag}={edge.text}" for edge in box))
             return
         shift = 1.0 if options.one_based else 0.0
