@@ -62,13 +62,16 @@ def fetched(wanted: Sequence[Download], check: Check | None, limits: Limits, adv
     for thread in threads:
         thread.start()
 
+    done = 0
+
     def info() -> dict[str, object]:
         shown = meter.info(done)
-        waiting = shown is not None and (connections.waiting() or crew.schedule.waiting())
-        return {**(shown or {}), "waiting": waiting} if waiting else shown or {}
+        if shown is None:
+            return {}
+        waiting = connections.waiting() or crew.schedule.waiting()
+        return {**shown, "waiting": waiting} if waiting else shown
 
     try:
-        done = 0
         pause_s = min(PAUSE_S, len(wanted) / 10_000)
         while done < len(wanted):
             if crew.results.empty():
