@@ -92,17 +92,6 @@ def are_near(one: str, other: str, distance: int) -> bool:
     return min(edges, other_edges) >= MIN_EDGES and contradictions <= distance * (edges + other_edges) // 64
 
 
-def near_pairs_across(hashes: NDArray[np.uint64], sides: NDArray[np.object_], distance: int) -> int:
-    """How many pairs of images on different `sides`, (N,), are near in the sense of `near_groups`. O(N) memory."""
-    telling = np.flatnonzero(_edges(hashes.T) >= MIN_EDGES)
-    table, sides = _Table.of(hashes[telling]), sides[telling]
-    count = 0
-    for i, side in enumerate(sides):
-        after = _Table(table.words[:, i + 1 :], table.edges[i + 1 :])
-        count += int((sides[i + 1 :][_near(table.words[:, i], after, distance)] != side).sum())
-    return count
-
-
 def twins(
     hashes: NDArray[np.uint64], rank: NDArray[np.int64], kin: Sequence[NDArray[np.int64]], distance: int
 ) -> NDArray[np.int64]:

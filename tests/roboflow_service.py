@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +26,7 @@ from tests.packing import zip_of
 
 KEY = "s3cretK3yOfAUser0042"
 LINK_KEY = "s3cretOfTheLink"
+ETAG = '"of this archive"'
 SOURCE = "roboflow:mari/sharks-tiny/3"
 
 
@@ -62,6 +65,8 @@ class Roboflow:
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.agents: set[str] = set()
+        self.ranges: list[str] = []
+        self.links: list[str] = []
         self.versions = [1, 2, 3]
         self.packed = zip_of(coco_export())
         self.project: dict[str, Any] = {
@@ -97,7 +102,13 @@ class Roboflow:
         if route in self.faults:
             self.faults[route](to)
         elif route == "download":
-            send(to, 200, self.packed, "application/zip")
+            self.ranges.append(to.headers.get("Range", ""))
+            begin = int(self.ranges[-1].removeprefix("bytes=").rstrip("-") or 0)
+            if begin and to.headers["If-Range"] == ETAG:
+                of = f"bytes {begin}-{len(self.packed) - 1}/{len(self.packed)}"
+                send(to, 206, self.packed[begin:], "application/zip", ETag=ETAG, Content_Range=of)
+            else:
+                send(to, 200, self.packed, "application/zip", ETag=ETAG)
         elif query["api_key"] != [KEY]:
             refuse(401, "This API key does not exist (or has been revoked).")(to)
         elif parts[:2] != ["mari", "sharks-tiny"]:
@@ -122,7 +133,8 @@ class Roboflow:
             elif busy is not None:
                 send_json(to, 202, {"progress": busy})
             else:
-                export = {"format": parts[3], "link": f"{self.url}/ds/abc?key={LINK_KEY}", "size": 0.1}
+                self.links.append(f"{self.url}/ds/abc?key={LINK_KEY}{len(self.links)}")  # another one each time, as theirs
+                export = {"format": parts[3], "link": self.links[-1], "size": 0.1}
                 send_json(to, 200, {"project": self.project, "version": version, "export": export})
 
 
@@ -134,6 +146,17 @@ def send(to: http.server.BaseHTTPRequestHandler, status: int, body: bytes, kind:
         to.send_header(name.replace("_", "-"), value)
     to.end_headers()
     to.wfile.write(body)
+
+
+def send_part(to: http.server.BaseHTTPRequestHandler, body: bytes, announced: int, **headers: str) -> None:
+    """`body` and then the end of the connection, whatever was announced; 0 announces nothing."""
+    to.send_response(200)
+    for name, value in {**headers, **({"Content-Length": str(announced)} if announced else {})}.items():
+        to.send_header(name, value)
+    to.end_headers()
+    to.wfile.write(body)
+    to.wfile.flush()
+    to.connection.shutdown(socket.SHUT_RDWR)
 
 
 def send_json(to: http.server.BaseHTTPRequestHandler, status: int, answer: Any, **headers: str) -> None:
@@ -156,6 +179,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Roboflow]
     monkeypatch.setattr(_roboflow_api._load(), "API_URL", server.url)
     monkeypatch.setattr(_roboflow_export, "POLL_S", 0.01)
     monkeypatch.setattr(_roboflow_api, "PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(_roboflow_export, "LIMITS", replace(_roboflow_export.LIMITS, attempts=3, backoff_s=0.01))
     yield server
     server.close()
 
@@ -165,14 +189,15 @@ def run(context: Context, out: str = "out", source: str = SOURCE, **options: Any
 
 
 def refused(context: Context, kind: type[PipelineError] = NetworkError, **options: Any) -> PipelineError:
-    """The error of a run, which must be one line, hold no secret in anything it could be printed as, and leave nothing behind."""
+    """The error of a run, which must be one line, hold no secret in anything it could be printed as, and leave nothing that could
+    be taken for whole."""
     with pytest.raises(PipelineError) as caught:
         run(context, **options)
     error = caught.value
     assert type(error) is kind
     collecting.assert_told_in_a_line_without((KEY, LINK_KEY), error)
     left = [path.name for path in context.cache.rglob("*") if path.is_file()]
-    assert not [name for name in left if name.endswith(".json") or files.is_temporary(name)]
+    assert not [name for name in left if not files.is_temporary(name) and not name.endswith(".zip")]
     no_secrets(context.base)
     return error
 

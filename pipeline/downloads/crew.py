@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import urls
-from pipeline.downloads.connections import Connections
+from pipeline.downloads.connections import Connections, wait_in_words
 from pipeline.downloads.items import Check, Download, Failed, Limits, Outcome, Stopped
 from pipeline.downloads.meter import Meter
 from pipeline.downloads.schedule import Schedule
@@ -41,7 +41,8 @@ class _Crew:
                 answered = not failure.disconnected
                 if failure.disconnected and self.schedule.has_gone(task):
                     self.line.connections.give_up(task.download.url)
-                outcome = Outcome(task.download, failure.reason, f"{urls.shown(task.download.url)}: {failure.detail}")
+                wait = f"; {wait_in_words(failure.wait_s)}" if failure.wait_s is not None else ""
+                outcome = Outcome(task.download, failure.reason, f"{urls.shown(task.download.url)}: {failure.detail}{wait}")
             except Stopped:
                 return
             except BaseException as error:  # noqa: BLE001 - of the disk, or a bug: raised again in the caller's thread

@@ -19,12 +19,14 @@ class Download:
         target: appears whole and checked, or not at all. No two downloads may share one.
         size: in bytes, where it is known before; a file of another size is refused.
         sha256: hex digits, where they are known; a file of another hash is refused.
+        identity: what its partial file is known by in the next run, for a URL that is another one each time; "" for the URL.
     """
 
     url: str
     target: Path
     size: int | None = None
     sha256: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)

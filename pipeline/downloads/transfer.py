@@ -178,7 +178,7 @@ def _require_right(part: Path, size: int, sha256: str, download: Download, check
 
 def _part(download: Download) -> Path:
     """The same in every run, and with a name that marks it as temporary: publishing a version deletes what is left over."""
-    key = hashlib.blake2s(f"{download.url}\n{download.target.name}".encode(), digest_size=10).hexdigest()
+    key = hashlib.blake2s(f"{download.identity or download.url}\n{download.target.name}".encode(), digest_size=10).hexdigest()
     return download.target.with_name(f".{key}{files.TEMPORARY_SUFFIX}")
 
 

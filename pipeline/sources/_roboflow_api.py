@@ -60,10 +60,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Service:
-    """The SDK's client functions, and how to fetch a file with the SDK's own headers."""
+    """The SDK's client functions, and the key that they want."""
 
     rfapi: Any
-    get: Any
     key: str
 
     @property
@@ -104,7 +103,7 @@ def connect(context: Context, workspace: str) -> Iterator[Service]:
 
     require_reachable(str(rfapi.API_URL))
     with exchanged(rfapi, http=SimpleNamespace(get=get)), muted("urllib3.connectionpool", "urllib3.util.retry"):
-        yield Service(rfapi, get, key)
+        yield Service(rfapi, key)
 
 
 def _load() -> Any:
@@ -172,7 +171,7 @@ def _get(http: Any, key: str, silence: Silence, warn: Callable[[str], None], url
         status, asked_s = response.status_code, retry_after_s(response.headers)
         if status < 400:
             return response
-        said = _message(response) if not options.get("stream") else ""
+        said = _message(response)
         response.close()
         wait_s = max(pause_s or 0.0, asked_s or 0.0)
         if pause_s is None or not (status == 429 or status >= 500) or wait_s > LONGEST_WAIT_S:
@@ -191,7 +190,7 @@ def _answer(http: Any, silence: Silence, url: str, **options: Any) -> Any:
         return http.get(url, timeout=(CONNECT_S, limit_s), **{**options, "stream": True})
 
     try:
-        response = answered(silence, origin, READ_S, bool(options.get("stream")), once)
+        response = answered(silence, origin, READ_S, False, once)
     except requests.RequestException as error:
         failure = reason_of(error)
     if failure:  # raised out here, for the error above holds the URL and would become part of this one

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pipeline import urls
-from pipeline.downloads.connections import require_reachable
+from pipeline.downloads import Download, Limits, download_all
+from pipeline.downloads.silence import REMEDY
 from pipeline.errors import DataError, NetworkError, PipelineError
-from pipeline.machine import require_room
 from pipeline.sources import _roboflow_api as api
 from pipeline.sources._packed import why_no_zip
 from pipeline.sources._roboflow_api import Query, Refused, Service
@@ -20,7 +20,13 @@ from pipeline.stage import JSON, Context
 
 POLL_S = 2.0
 """Between two questions whether it is done."""
-_CHUNK = 2**20
+LIMITS = Limits(longest_wait_s=api.LONGEST_WAIT_S, max_bytes=MAX_BYTES)
+_EXPIRED = "Links run out after a while: run again."
+_HINTS = {
+    "access_denied": _EXPIRED,
+    "not_found": _EXPIRED,
+    "check_failed": "Run again; behind a proxy or a login page, let it pass.",
+}
 
 
 def prepare(service: Service, query: Query, limit_s: float, context: Context) -> JSON:
@@ -144,8 +150,14 @@ def _mapping(answer: JSON, name: str) -> JSON:
 # ---- the download
 
 
-def download(service: Service, answer: JSON, target: Path, context: Context) -> str:
-    """Fetch the archive that `answer` links to; its BLAKE3. `target` is a temporary name, for the caller to rename.
+def download(service: Service, answer: JSON, query: Query, target: Path, context: Context) -> str:
+    """Bring the archive that `answer` links to; its BLAKE3.
+
+    The link is another one each time, and the archive behind it the same: what has come of it is gone on from, by later runs too,
+    if the host still calls it by the same ETag.
+
+    Args:
+        target: is replaced when the new archive is whole.
 
     Raises:
         NetworkError: not reached, refused, cut off, of another length than announced, or no zip archive.
@@ -154,48 +166,18 @@ def download(service: Service, answer: JSON, target: Path, context: Context) -> 
     allowed = ("https://",) if service.base.startswith("https://") else ("https://", "http://")
     if not isinstance(link, str) or not link.startswith(allowed) or urls.problem(link):
         raise NetworkError(f"{service.host} tells no link to the export.", "Run again; if that does not help, ask Roboflow.")
-    host = urls.origin(link).host
-    require_reachable(link)
-    try:
-        response = service.get(link, stream=True, headers={"Accept-Encoding": "identity"})
-    except Refused as refused:
-        status, wait = refused.status, f"; {refused.wait}" if refused.status == 429 else ""
-    else:
-        with response:
-            digest = _save(response, host, target, context)
-        if wrong := why_no_zip(target):
-            raise NetworkError(f"{host} sent {wrong}.", "Run again; behind a proxy or a login page, let it pass.")
-        return digest
-    raise NetworkError(f"{host} does not hand out the export ({status}{wait}).", "Links run out after a while: run again.")
+    fresh = target.with_name(f"{target.name}.new")
+    fresh.unlink(missing_ok=True)  # whole, but nobody knows of when: a run was killed before it gave it its name
+    wanted = Download(link, fresh, identity=f"roboflow {query} {query.format}")
+    outcome = download_all([wanted], context.progress, _require_zip, LIMITS)[0]
+    if outcome.reason:
+        why = outcome.detail.removeprefix(f"{urls.shown(link)}: ")  # the link opens the archive to whoever has it
+        hint = _HINTS.get(outcome.reason, REMEDY)
+        raise NetworkError(f"{urls.origin(link).host} does not hand out the export of {query}: {why}.", hint)
+    os.replace(fresh, target)
+    return outcome.hash
 
 
-def _save(response: Any, host: str, target: Path, context: Context) -> str:
-    from blake3 import blake3
-
-    announced = response.headers.get("Content-Length", "")
-    expected = int(announced) if announced.isascii() and announced.isdigit() else None
-    require_room(target.parent, expected or 0)
-    size, digest = 0, blake3()
-    with context.progress("download (MiB)", max(1, math.ceil((expected or 0) / _CHUNK))) as advance, target.open("wb") as out:
-        for chunk in _chunks(response, host):
-            out.write(chunk)
-            digest.update(chunk)
-            before, size = size, size + len(chunk)
-            advance(math.ceil(size / _CHUNK) - math.ceil(before / _CHUNK))
-            if size > MAX_BYTES:
-                raise NetworkError(f"{host} sends more than {MAX_BYTES:,} bytes: that is no data set.")
-    if expected is not None and size != expected:
-        raise NetworkError(f"{host} sent {size:,} of {expected:,} bytes.", "Run again.")
-    return digest.hexdigest()
-
-
-def _chunks(response: Any, host: str) -> Iterator[bytes]:
-    import requests
-
-    failure = ""
-    try:
-        yield from response.iter_content(_CHUNK)
-    except requests.RequestException as error:
-        failure = api.reason_of(error)
-    if failure:
-        raise NetworkError(f"{host} broke off during the download ({failure}).", "Nothing of it is kept: run again.")
+def _require_zip(path: Path) -> None:
+    if wrong := why_no_zip(path):
+        raise DataError(f"it sent {wrong}")

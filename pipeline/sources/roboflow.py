@@ -7,7 +7,7 @@ too; all classes in their order, used or not; the licence; polygons marked as su
 is the folder: train, valid, test.
 
 A version never changes, so what was once downloaded is kept in the cache, with its hash, and used without a network. An
-archive that broke off is downloaded from its beginning when the command is given again.
+archive that broke off is gone on with, also when the command is given again.
 
 Roboflow multiplies photos (augmentation) and cuts videos into frames. The names tell, and copies of one photo or frames of one
 video become a group, so that no split parts them.
@@ -65,9 +65,8 @@ def fetch(location: str, options: Options, seed: int, out: Path, context: Contex
     if record is None:
         with connect(context, query.workspace) as service:
             answer = prepare(service, query, 60 * options.wait_minutes, context)
-            with files.atomic_path(target) as temporary:
-                digest = download(service, answer, temporary, context)
-            record = {**_describe(service, query, answer), "hash": digest}
+            record = _describe(service, query, answer)
+            record["hash"] = download(service, answer, query, target, context)
         files.write_text(_sidecar(target), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     ledger = Ledger()
     hint = "Run again: it is downloaded anew. If that does not help, try another collect.options.format."

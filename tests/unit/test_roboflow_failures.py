@@ -6,17 +6,17 @@ import http.server
 import socket
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline import machine
 from pipeline.errors import DataError, MissingDependency
-from pipeline.sources import _roboflow_api
+from pipeline.sources import _roboflow_api, _roboflow_export
 from pipeline.stage import Context
 from tests.packing import zip_of
-from tests.roboflow_service import KEY, Roboflow, coco_export, refuse, refused, run, send, send_json
+from tests.roboflow_service import KEY, Roboflow, coco_export, refuse, refused, run, send, send_json, send_part
 
 pytest.importorskip("roboflow", reason="needs the extra roboflow")
 
@@ -98,41 +98,33 @@ def test_a_fault_of_the_service(service: Roboflow, context: Context) -> None:
         assert "no link" in refused(context).message
 
 
-def send_part(packed: bytes, announced: int) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-        to.send_response(200)
-        if announced:
-            to.send_header("Content-Length", str(announced))
-        to.end_headers()
-        to.wfile.write(packed)
-        to.wfile.flush()
-        to.connection.shutdown(socket.SHUT_RDWR)
-
-    return answer
-
-
 def test_a_connection_that_is_cut_and_lengths_that_are_wrong(service: Roboflow, context: Context) -> None:
     size = len(service.packed)
-    service.faults["download"] = send_part(service.packed[: size // 2], size)
-    assert "127.0.0.1 broke off during the download" in refused(context).message
-    service.faults["download"] = send_part(service.packed, size + 1000)
-    assert "127.0.0.1 broke off during the download" in refused(context).message
-    service.faults["download"] = send_part(service.packed, size - 30)
+    service.faults["download"] = lambda to: send_part(to, service.packed[: size // 2], size)
+    broke = "127.0.0.1 does not hand out the export of mari/sharks-tiny/3: the connection broke after"
+    assert f"{broke} {size // 2:,} of {size:,} bytes." in refused(context).message
+    service.faults["download"] = lambda to: send_part(to, service.packed, size + 1000)
+    assert f"{broke} {size:,} of {size + 1000:,} bytes." in refused(context).message
+    service.faults["download"] = lambda to: send_part(to, service.packed, size - 30)
     assert "damaged or cut short" in refused(context).message
-    service.faults["download"] = send_part(service.packed[: size // 2], 0)
+    service.faults["download"] = lambda to: send_part(to, service.packed[: size // 2], 0)
     assert "damaged or cut short" in refused(context).message
-    service.faults["download"] = send_part(service.packed, 0)
+    service.faults["download"] = lambda to: send_part(to, service.packed, 0)
     assert run(context)["images"] == 4  # a length need not be announced
     del service.faults["download"]
 
 
 def test_something_else_than_a_zip(service: Roboflow, context: Context) -> None:
     service.faults["download"] = lambda to: send(to, 200, b"\n<!DOCTYPE html><title>Log in</title>", "text/html")
-    assert "127.0.0.1 sent a web page instead of a zip archive" in refused(context).message
+    error = refused(context)
+    assert error.message.endswith("mari/sharks-tiny/3: it sent a web page instead of a zip archive.")
+    assert "login page" in error.hint
     service.faults["download"] = lambda to: send(to, 200, b"", "application/zip")
-    assert "0 bytes that are no zip archive" in refused(context).message
+    assert "the server sent nothing" in refused(context).message
     service.faults["download"] = lambda to: send(to, 403, b"<Error>Expired</Error>", "text/xml")
-    assert "does not hand out the export (403)" in refused(context).message
+    error = refused(context)
+    assert "127.0.0.1 does not hand out the export of mari/sharks-tiny/3: 403" in error.message
+    assert "Links run out" in error.hint
 
 
 def test_a_damaged_archive_is_fetched_again(service: Roboflow, context: Context) -> None:
@@ -185,7 +177,9 @@ def test_a_service_that_goes_silent_after_an_answer(service: Roboflow, context: 
         time.sleep(1)
 
     service.faults["download"] = stall
-    assert "broke off" in refused(context).message
+    limits = _roboflow_export.LIMITS
+    monkeypatch.setattr(_roboflow_export, "LIMITS", replace(limits, read_s=0.2, attempts=1))
+    assert "silent after 50 bytes" in refused(context).message
 
 
 def test_a_refusal_of_the_connection_hides_the_url(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ParamsError, UsageError
+from pipeline.downloads import transfer
+from pipeline.errors import NetworkError, ParamsError, UsageError
 from pipeline.ledger import read as read_ledger
 from pipeline.sources import roboflow
 from pipeline.stage import Context
@@ -20,6 +21,7 @@ from pipeline.stages import annotate, collect
 from tests.collecting import origins
 from tests.packing import zip_of
 from tests.roboflow_service import (
+    ETAG,
     KEY,
     LINK_KEY,
     SOURCE,
@@ -29,6 +31,7 @@ from tests.roboflow_service import (
     photo,
     refused,
     run,
+    send_part,
 )
 
 pytest.importorskip("roboflow", reason="needs the extra roboflow")
@@ -53,7 +56,7 @@ def test_an_export_is_brought_unpacked_and_described(service: Roboflow, context:
     no_secrets(context.base)
     import roboflow as sdk
 
-    assert service.agents == {f"roboflow-python/{sdk.__version__}"}
+    assert service.agents == {f"roboflow-python/{sdk.__version__}", "yolo-pipeline"}
 
 
 def test_split_class_order_and_background_reach_the_data_set(service: Roboflow, context: Context) -> None:
@@ -121,11 +124,36 @@ def test_what_an_interrupted_download_left_is_not_taken_for_complete(service: Ro
     assert service.requests.count("download") == 4
 
 
+def test_a_download_that_broke_off_goes_on_though_the_link_is_another(
+    service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "WORTH_RESUMING", 1)
+    half = len(service.packed) // 2
+    service.faults["download"] = lambda to: send_part(to, service.packed[:half], len(service.packed), ETag=ETAG)
+    assert f"the connection broke after {half:,} of" in refused(context).message
+    del service.faults["download"]
+    assert run(context)["images"] == 4
+    assert service.ranges == [f"bytes={half}-"]
+    assert len(set(service.links)) == 2
+
+
+def test_what_the_cache_holds_stays_until_the_new_archive_is_whole(service: Roboflow, context: Context) -> None:
+    run(context)
+    service.faults["download"] = lambda to: send_part(to, service.packed[:100], len(service.packed))
+    with pytest.raises(NetworkError):
+        run(context, out="again", overwrite_cache=True)
+    assert run(context, out="third")["images"] == 4
+    (kept,) = (context.cache / "roboflow").rglob("*.zip")
+    kept.with_name(f"{kept.name}.new").write_bytes(b"whole, but of a run that was killed")
+    del service.faults["download"]
+    assert run(context, out="fourth", overwrite_cache=True)["images"] == 4
+
+
 def test_an_export_that_is_not_made_yet_is_waited_for(service: Roboflow, context: Context, bars: list[str]) -> None:
     service.busy = {"version": [0.2, 1.48], "export": [0, 0.5, 0.25, 0.75]}
     assert run(context)["images"] == 4
     assert bars[:2] == ["Roboflow makes the version (%) 100/100", "Roboflow makes the export (%) 75/100"]
-    assert bars[2] == "download (MiB) 1/1"
+    assert bars[2] == "download 1/1"
 
 
 def test_without_a_key(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pipeline import images, splitting
 from pipeline.dataset import Dataset
 from pipeline.ledger import Ledger
-from pipeline.neighbours import MIN_EDGES, components, near_groups, near_pairs_across, parse
+from pipeline.neighbours import MIN_EDGES, components, near_groups, parse
 from pipeline.stage import Context
 from pipeline.stages import split
 from pipeline.stages.split import Fractions, Params
@@ -334,8 +334,6 @@ def test_near_groups_are_exactly_the_chains_of_near_images(
     near = [(i, j) for i, j in combinations(range(len(hashes)), 2) if is_near(hashes[i], hashes[j], distance)]
     expected = components(len(hashes), np.array(near, dtype=np.int64).reshape(-1, 2))
     assert near_groups(parse(hashes), distance).tolist() == expected.tolist()
-    sides = np.array(["train" if i % 3 else "val" for i in range(len(hashes))], dtype=object)
-    assert near_pairs_across(parse(hashes), sides, distance) == sum(sides[i] != sides[j] for i, j in near)
 
 
 def test_a_text_that_is_no_hash_is_refused() -> None:
