@@ -20,7 +20,7 @@ from pipeline.stage import JSON, Context
 
 POLL_S = 2.0
 """Between two questions whether it is done."""
-LIMITS = Limits(longest_wait_s=api.LONGEST_WAIT_S, max_bytes=MAX_BYTES)
+LIMITS = Limits(longest_wait_s=api.LONGEST_WAIT_S, read_s=api.READ_S, max_bytes=MAX_BYTES)
 _EXPIRED = "Links run out after a while: run again."
 _HINTS = {
     "access_denied": _EXPIRED,

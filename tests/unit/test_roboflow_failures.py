@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline import machine
+from pipeline.downloads import transfer
 from pipeline.errors import DataError, MissingDependency
 from pipeline.sources import _roboflow_api, _roboflow_export
 from pipeline.stage import Context
@@ -196,6 +197,7 @@ def test_a_missing_sdk_is_named(service: Roboflow, context: Context, monkeypatch
 
 def test_an_export_that_does_not_fit_the_disk(service: Roboflow, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     service.faults["download"] = lambda to: send(to, 200, service.packed, "application/zip")
+    monkeypatch.setattr(transfer, "WORTH_RESUMING", 1)  # smaller ones are not looked at one by one
     monkeypatch.setattr(machine, "free_bytes", lambda folder: len(service.packed) - 1)
     error = refused(context, machine.NoRoom)
     assert "GB left" in error.message
