@@ -47,6 +47,11 @@ def pick(wanted: str, training: bool = False) -> str:
     return found
 
 
+def for_artifacts(wanted: str) -> str:
+    """The device that exported files are judged on: PyTorch's GPU binds the checkpoint, not a runtime that may have none."""
+    return wanted if wanted in ("auto", "cpu") else "auto"
+
+
 def require(wanted: str) -> None:
     """Raise as `pick` does unless a device that was asked for by name is there; "auto" costs nothing, for there is always one."""
     if wanted != "auto":

@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline import files, images, parity, runtimes
+from pipeline import devices, files, images, parity, runtimes
 from pipeline.dataset import Dataset
 from pipeline.detections import Detections, Predictor
 from pipeline.errors import ExportMismatch
-from pipeline.runtimes import ExportOptions, LoadOptions, Wanted
+from pipeline.runtimes import REFERENCE, ExportOptions, LoadOptions, Wanted
 from pipeline.stage import JSON, Context
 
 RECORD = "export.json"
-REFERENCE = "pytorch"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ def make(wanted: Wanted, weights: Path, out: Path, options: ExportOptions) -> JS
         record |= {"status": "skipped", "reason": f"{reason}; {left}" if left else reason, "file": "", "size_bytes": 0}
     else:
         made = module.export(weights, folder, options)
-        record |= {"file": made.relative_to(out).as_posix(), "size_bytes": made.stat().st_size}
+        whole = [path for path in (made, made.with_suffix(".bin")) if path.exists()]  # OpenVINO's graph has its weights beside it
+        record |= {"file": made.relative_to(out).as_posix(), "size_bytes": sum(path.stat().st_size for path in whole)}
     record |= {"imgsz": list(options.imgsz), "batch": options.batch, "export_s": round(time.monotonic() - started, 1)}
     # Written last: a folder with a record holds a whole artifact.
     files.write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
@@ -65,10 +65,9 @@ def load_all(
     wanted: Sequence[Wanted], records: Sequence[JSON], weights: Path, out: Path, options: ExportOptions, context: Context
 ) -> dict[str, Predictor]:
     """The checkpoint as `REFERENCE`, and every artifact that was made, each in its own runtime."""
-    # An explicit GPU binds the checkpoint; a runtime that has no GPU support may still be judged on the CPU.
-    device = context.device if context.device in ("auto", "cpu", "mps") else "auto"
+    device = devices.for_artifacts(context.device)
     load_options = LoadOptions(imgsz=options.imgsz, batch=options.batch, cache=options.cache)
-    predictors: dict[str, Predictor] = {REFERENCE: runtimes.module("pytorch").load(weights, context.device, load_options)}
+    predictors: dict[str, Predictor] = {REFERENCE: runtimes.module(REFERENCE).load(weights, context.device, load_options)}
     for each, record in zip(wanted, records, strict=True):
         if record["status"] == "ok":
             predictors[str(each)] = runtimes.module(each.runtime).load(out / record["file"], device, load_options)

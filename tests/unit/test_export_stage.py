@@ -229,7 +229,10 @@ class StandIn(ModuleType):
     def __init__(self, parses: bool = True) -> None:
         super().__init__("tensorrt")
         self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
-        self.Logger = type("Logger", (), {"WARNING": 1, "__init__": lambda self, level: None})
+        severities = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2)
+        self.ILogger = type("ILogger", (), {"Severity": severities})
+        self.BuilderFlag = SimpleNamespace(TF32="tf32")
+        self.cleared: list[str] = []
         self.flags: list[int] = []
         self.devices: list[str] = []
         """Those that were chosen by `torch.cuda.device` and not left yet."""
@@ -240,15 +243,26 @@ class StandIn(ModuleType):
         )
         self.Builder = lambda logger: SimpleNamespace(
             create_network=lambda flags: self.flags.append(flags) or network,
-            create_builder_config=lambda: SimpleNamespace(),
+            create_builder_config=lambda: SimpleNamespace(clear_flag=self.cleared.append),
             build_serialized_network=lambda network, config: self.note("build") or b"engine",
         )
         loaded = SimpleNamespace(
+            num_io_tensors=2,
             get_tensor_name=lambda number: ("images", "output0")[number],
             get_tensor_shape=lambda name: (1, 3, 96, 96),
             create_execution_context=lambda: self.note("context"),
         )
-        self.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda data: self.note("engine") or loaded)
+        self.says = ""
+
+        def deserialize(logger: Any) -> object:
+            self.note("engine")
+            logger.log(severities.WARNING, "[W] a lot")
+            if not self.says:
+                return loaded
+            logger.log(severities.ERROR, self.says)
+            return None
+
+        self.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda data: deserialize(logger))
 
     def note(self, what: str) -> None:
         self.made_on.append((what, self.devices[-1] if self.devices else "the current device"))
@@ -295,6 +309,7 @@ def test_an_engine_is_bound_to_its_gpu_and_version(gpu: StandIn, tmp_path: Path)
     made = engine.build(onnx_with_metadata(tmp_path / "best.onnx"), tmp_path / "best.engine")
     assert made.read_bytes() == b"engine"
     assert gpu.flags == [1 << 1], "precision is the file's, not the builder's"
+    assert gpu.cleared == ["tf32"], "fp32 is fp32"
     binding = engine.check_binding(made, "Stand-in 4090", "10.9.0")
     assert (binding["class_names"], binding["imgsz"], binding["batch"]) == (["cat", "dog"], [96, 96], 1)
     with pytest.raises(
@@ -314,6 +329,39 @@ def test_an_engine_and_its_context_are_made_on_the_gpu_that_was_asked_for(gpu: S
     detector = engine.load(made, "cuda:1")
     assert gpu.made_on == [("build", "cuda:1"), ("engine", "cuda:1"), ("context", "cuda:1")]
     assert (detector.device, detector.class_names, detector.imgsz) == ("cuda:1", ("cat", "dog"), (96, 96))
+
+
+def test_fp32_is_not_tf32_in_onnx_runtime_and_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from pipeline.runtimes import onnx, pytorch
+
+    (name, options), cpu = onnx._providers("cuda:1", [onnx.CUDA, "CPUExecutionProvider"])
+    assert (name, options, cpu) == (onnx.CUDA, {"device_id": 1, "use_tf32": 0}, "CPUExecutionProvider")
+    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [place.allow_tf32 for place in places]
+    with pytest.raises(RuntimeError), pytorch._full_precision():
+        assert not any(place.allow_tf32 for place in places)
+        raise RuntimeError
+    assert [place.allow_tf32 for place in places] == before, "training keeps what it had"
+
+
+def test_a_tensorrt_without_a_distribution_has_a_version(gpu: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "version_of", lambda name: "")
+    assert engine.machine_key() == "Stand-in 4090, TensorRT 10.9.0"
+
+
+def test_an_engine_that_tensorrt_refuses_says_why(gpu: StandIn, tmp_path: Path) -> None:
+    made = engine.build(onnx_with_metadata(tmp_path / "best.onnx"), tmp_path / "best.engine")
+    gpu.says = "Error Code 6: The engine cannot run on this GPU,\n which has compute capability 9.0"
+    with pytest.raises(
+        TrainingError, match=r"cannot load .*: Error Code 6: The engine cannot run on this GPU, which has"
+    ) as caught:
+        engine.load(made)
+    assert "a lot" not in caught.value.message
+    gpu.says = "another"
+    with pytest.raises(TrainingError, match=r"best\.engine: another$"):
+        engine.load(made)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"gpu": "Stand-in 4090", "tensorrt": "10.9.0"}', "torn {"])
