@@ -1,0 +1,34 @@
+"""Write docs/benchmark-record.schema.json, the JSON Schema of a benchmark record, from the one that records are read by.
+
+python scripts/benchmark_schema.py            writes the file
+python scripts/benchmark_schema.py --check    exit 1 when it is not up to date
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pipeline.bench.record_schema import SCHEMA  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmark-record.schema.json"
+
+
+def page() -> str:
+    return json.dumps(SCHEMA, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> int:
+    text = page()
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
