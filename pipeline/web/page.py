@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.web import cautions, data, health, making, results, text, training
+from pipeline.version import Version
+from pipeline.web import cautions, data, health, making, results, speed, text, training
 from pipeline.web.artifacts import Artifact, number
 from pipeline.wording import listed
 
 JSON = dict[str, Any]
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILTERS = ("figure", "count", "percent", "size", "duration", "moment", "words", "value", "plural")
+FILTERS = ("figure", "count", "percent", "size", "duration", "moment", "words", "value", "plural", "ms")
 
 
-def render(folders: Mapping[str, Path], title: str, images: int) -> str:
+def render(
+    folders: Mapping[str, Path],
+    title: str,
+    images: int,
+    benchmarks: Sequence[Version] = (),
+    warn: Callable[[str], object] = lambda text: None,
+) -> str:
     """The page as HTML.
 
     Args:
         folders: the artifact of each stage by its name.
         title: heading; "" for one made of the classes.
         images: how many of the worst and of the best images are shown.
+        benchmarks: of any models, oldest first; those of this one are shown.
+        warn: is told of benchmarks that cannot be read.
     """
     artifacts = {stage: Artifact.open(stage, folder) for stage, folder in folders.items()}
     parts: JSON = {
@@ -30,11 +39,12 @@ def render(folders: Mapping[str, Path], title: str, images: int) -> str:
         "health": health.part(artifacts),
         "training": training.part(artifacts["train"]),
         "results": results.part(artifacts, images),
+        "speed": speed.part(artifacts["train"], benchmarks, warn),
         "making": making.part(artifacts),
     }
     found = cautions.find(artifacts, parts["data"], parts["results"], parts["making"])
     names = {stage: artifact.name for stage, artifact in artifacts.items()}
-    page = _environment().get_template("page.html.j2")
+    page = environment().get_template("page.html.j2")
     html: str = page.render(
         title=title or _title(parts["data"]),
         names=names,
@@ -45,7 +55,8 @@ def render(folders: Mapping[str, Path], title: str, images: int) -> str:
     return html.rstrip() + "\n"
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """The templates of this folder; all text is escaped, and a name that is not given is an error."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -213,17 +213,17 @@ def sheet(path: Path, alt: str) -> Photo | None:
     return Photo(jpeg_uri(pixels, SHEET_BYTES), pixels.shape[1], pixels.shape[0], alt)
 
 
-def chart(path: Path, alt: str) -> Photo | None:
-    """A PNG as it is, or as a JPEG where it is too large for the page; None when it cannot be read."""
+def chart(path: Path, alt: str, limit: int = LARGEST_CHART_BYTES) -> Photo | None:
+    """A PNG as it is, or as a JPEG where it has more than `limit` bytes; None when it cannot be read."""
     try:
         data = path.read_bytes()
         header = images.read_header(path)
-        if len(data) <= LARGEST_CHART_BYTES and header.kind == "PNG":
+        if len(data) <= limit and header.kind == "PNG":
             return Photo(_uri(data, "png"), header.width, header.height, alt)
         pixels: Any = images.decode(path, header)
     except (OSError, images.UnreadableImage):
         return None
-    return Photo(jpeg_uri(pixels, LARGEST_CHART_BYTES), pixels.shape[1], pixels.shape[0], alt)
+    return Photo(jpeg_uri(pixels, limit), pixels.shape[1], pixels.shape[0], alt)
 
 
 def _uri(data: bytes, kind: str) -> str:

@@ -18,6 +18,14 @@ def figure(value: object, digits: int = 3) -> str:
     return f"< {least:.{digits}f}" if 0 < known < least / 2 else f"{round(known, digits) + 0.0:.{digits}f}"
 
 
+def ms(value: object) -> str:
+    """41.0 ms, 0.52 ms, 1,240 ms: three digits that count."""
+    known = number(value)
+    if known is None:
+        return DASH
+    return f"{known:,.0f} ms" if known >= 100 else f"{known:.1f} ms" if known >= 10 else f"{known:.2f} ms"
+
+
 def count(value: object) -> str:
     """12345 → 12,345"""
     known = number(value)
