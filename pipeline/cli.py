@@ -9,17 +9,20 @@ import argparse
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Protocol
 
 from pipeline import (
     __version__,
+    bench_commands,
+    benchmark_command,
     collect_command,
     commands,
     disk_errors,
     health_commands,
+    machine,
     plugins,
     runner,
     upkeep_commands,
@@ -35,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(as_json="--json" in argv, quiet="--quiet" in argv)
     options = Options()
+    machine.number_gpus_as_nvml()
     try:
         _parse(argv, options)
         command: Callable[[Options, Console], int] = options.command
@@ -78,6 +82,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(argv: list[str], options: Options) -> None:
     parser, commands_ = _build_parser()
+    argv = _joined(argv, commands_)
     first = next((word for word in argv if not word.startswith("-")), None)
     if argv and argv[0].startswith("-") and any(word in commands_ for word in argv):
         raise UsageError(f"The command comes first, then '{argv[0]}'.", "For example: python -m pipeline run all --quiet")
@@ -99,6 +104,12 @@ def _parse(argv: list[str], options: Options) -> None:
         parser.print_help()
         raise SystemExit(2)
     options.overrides = [*options.overrides, *settings]
+
+
+def _joined(argv: list[str], commands_: Collection[str]) -> list[str]:
+    """Two words that are one command, as one: `benchmark compare`."""
+    pair = " ".join(argv[:2])
+    return [pair, *argv[2:]] if len(argv) > 1 and pair in commands_ else argv
 
 
 def _unknown(word: str, name: str, command: _Parser) -> UsageError:
@@ -237,6 +248,10 @@ def _add_data(add: _Add) -> None:
     check.add_argument("--format", default="auto", metavar="FORMAT", help="of the labels in PATH; default: found by content")
     check.add_argument("--model", metavar="MODEL", help="train@vN or a model file: where does it disagree with the labels?")
     check.add_argument("--detections", metavar="WHAT", help="evaluate@vN or a detections.parquet: the same without a model")
+    benchmark_command.add_options(add("benchmark", benchmark_command.measure, "how fast a model is on this machine"))
+    packs = add("benchmark pack", benchmark_command.pack, "a zip that measures on a machine without this project")
+    benchmark_command.add_pack_options(packs)
+    bench_commands.add(add)
     add("doctor", commands.doctor, "machine, GPU, packages, network and disk")
     init = add("init", commands.init, "make a new project with a commented params.yaml")
     init.add_argument("folder", type=Path, metavar="DIR")

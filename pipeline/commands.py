@@ -67,6 +67,18 @@ class Options(argparse.Namespace):
     confidence: float | None
     out: Path
     device: str
+    list_cells: bool
+    keep_names: bool
+    quick: bool
+    label: str | None
+    records: Any
+    phase: str
+    unlike: bool
+    target_fps: float | None
+    min_map: float | None
+    max_latency: float | None
+    max_memory: float | None
+    task: str | None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
+from pipeline.benchmark_params import Benchmark
 from pipeline.errors import ParamsError
 from pipeline.params_messages import COMMAND_LINE, Places, kind_of, sentences, shown
 from pipeline.params_yaml import parse_yaml
@@ -32,7 +33,7 @@ class Health(StageParams):
 
 
 class Settings(StageParams):
-    """The keys of params.yaml that belong to no stage. `device`, `workers` and `health` never change a recipe."""
+    """The keys of params.yaml that belong to no stage. But for `seed`, none of them ever changes a recipe."""
 
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of every stage that draws anything; a section may have its own")
     device: str = Field(default="auto", description="auto, cpu, mps, cuda or cuda:0; auto takes a GPU where one is")
@@ -40,6 +41,7 @@ class Settings(StageParams):
         default="auto", description="threads for work on images; auto: one a core"
     )
     health: Health = Field(default_factory=Health)
+    benchmark: Benchmark = Field(default_factory=Benchmark)
 
     @field_validator("device")
     @classmethod
@@ -64,6 +66,7 @@ class Params:
     device: str
     workers: int | Literal["auto"]
     health: Health
+    benchmark: Benchmark
     stages: Mapping[str, StageParams]
     values: Mapping[str, JSON]
 
@@ -163,6 +166,7 @@ def _validate(
         device=getattr(whole, "device"),  # noqa: B009
         workers=getattr(whole, "workers"),  # noqa: B009
         health=getattr(whole, "health"),  # noqa: B009
+        benchmark=getattr(whole, "benchmark"),  # noqa: B009
         stages={name: getattr(whole, name) for name in stages},
         # All at once: a section dumped by itself would have its serializer built anew, which a no-op run would notice.
         values={name: value for name, value in whole.model_dump(mode="json").items() if name in stages},

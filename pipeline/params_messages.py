@@ -37,6 +37,7 @@ _LIMITS = {
     "string_too_short": "must not be empty",
     "too_short": "needs {min_length} or more entries",
     "too_long": "may have at most {max_length} entries",
+    "string_too_long": "may have at most {max_length} characters",
 }
 _SHOWN = 60
 

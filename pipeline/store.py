@@ -28,6 +28,8 @@ __all__ = ["CHECKSUMS", "MANIFEST", "SCHEMA", "Store", "Version"]
 
 JSON = dict[str, Any]
 
+BENCHMARK = "benchmark"
+
 _VERSION_NAME = re.compile(r"v([1-9][0-9]*)")
 _TAGS, _HIGHEST, _DAMAGED = "tags.json", "highest.json", "damaged.json"
 _NOTED_PROBLEMS = 20
@@ -38,16 +40,21 @@ class Store:
 
     Args:
         workspace: the folder that holds (or will hold) `datasets/` and `runs/`.
-        roots: stage name → "datasets" or "runs".
+        roots: stage name → "datasets" or "runs"; `benchmark`, whose versions are records and no stage's, is added.
         warn: is told once of each damaged version that is passed over.
     """
 
     def __init__(self, workspace: Path, roots: Mapping[str, str], warn: Callable[[str], object] | None = None) -> None:
         self.workspace = workspace
-        self._roots = dict(roots)
+        self._roots = {**roots, BENCHMARK: "runs"}
         self._warn = warn or (lambda text: None)
         self._known: dict[Path, Version] = {}  # so that each manifest is read once
         self._told: set[Version] = set()
+
+    @property
+    def names(self) -> list[str]:
+        """Of everything that has versions: the stages, and `benchmark`."""
+        return list(self._roots)
 
     @property
     def cache(self) -> Path:
@@ -117,13 +124,11 @@ class Store:
         stage, _, label = reference.partition("@")
         versions = {version.label: version for version in self.every(stage)}
         if not versions:
-            raise UsageError(f"{stage} has no version yet.", f"Run `python -m pipeline run ..{stage}` first.")
+            raise UsageError(f"{stage} has no version yet.", f"Run `{maker(stage)}` first.")
         if label in ("", "latest"):
             latest = self.latest(stage)
             if latest is None:
-                raise ArtifactError(
-                    f"Every version of {stage} is damaged.", f"`python -m pipeline run ..{stage}` makes one anew."
-                )
+                raise ArtifactError(f"Every version of {stage} is damaged.", f"`{maker(stage)}` makes one anew.")
             return latest
         label = self.tags(stage).get(label, label)
         if label not in versions:
@@ -266,7 +271,8 @@ class Store:
     def unneeded(self, current: set[tuple[str, int]]) -> list[Version]:
         """Versions that nothing needs: not `current` (stage, number), not the latest, not tagged, and no input of one that is.
 
-        Damaged ones are not among them: somebody may want to put their files back.
+        Damaged ones are not among them: somebody may want to put their files back. Nor are records of benchmarks, which are of
+        use because there are several.
         """
         every = {(version.stage, version.number): version for stage in self._roots for version in self.readable(stage)}
         whole = {(version.stage, version.number) for stage in self._roots for version in self.versions(stage)}
@@ -283,7 +289,7 @@ class Store:
             needed.add(key)
             inputs = every[key].manifest["recipe"]["inputs"]
             pending += [(stage, entry["version"]) for stage, entry in inputs.items()]
-        return [every[key] for key in sorted(whole - needed)]
+        return [every[key] for key in sorted(whole - needed) if key[0] != BENCHMARK]
 
     def damaged(self) -> list[Version]:
         """The versions of which damage is known."""
@@ -315,6 +321,11 @@ class Store:
         """Raises ArtifactError when another process holds the workspace."""
         if who := self.holder():
             raise locking.in_use(self.workspace, who)
+
+
+def maker(stage: str) -> str:
+    """The command that makes versions of a stage."""
+    return "python -m pipeline benchmark" if stage == BENCHMARK else f"python -m pipeline run ..{stage}"
 
 
 def _in_short(problems: Sequence[str]) -> str:

@@ -14,17 +14,17 @@ from pipeline.console import Console, size
 from pipeline.errors import ArtifactError
 from pipeline.runner import Runner
 from pipeline.stage import Advance
-from pipeline.store import Store, Version
+from pipeline.store import Store, Version, maker
 from pipeline.wording import plural
 
 
 def verify(options: Options, console: Console) -> int:
     """Hash every version anew; damage is noted in the workspace, so that runs pass the version over until it is whole again."""
-    store = (project := Project.open(options)).store
+    store = Project.open(options).store
     if options.version and "@" in options.version:
         found = [store.resolve(options.version, damaged=True)]
     else:
-        names = [options.version] if options.version else list(project.stages)
+        names = [options.version] if options.version else store.names
         found = [version for name in names for version in store.every(name)]
     results: dict[str, list[str]] = {}
     with console.progress("verify", sum(_file_count(version) for version in found)) as advance:
@@ -73,7 +73,7 @@ def _verify_and_note(version: Version, store: Store, console: Console, advance: 
 def _say_remedy(damaged: Sequence[Version], everything: bool, console: Console) -> None:
     if not everything:
         console.say("Versions share files: `python -m pipeline verify` looks at all of them.")
-    run = f"python -m pipeline run ..{damaged[-1].stage}"
+    run = maker(damaged[-1].stage)
     delete = "python -m pipeline gc --damaged"
     console.say("Damaged versions count as not there. Put their files back and verify again, or make them anew:")
     console.say(f"  {run.ljust(len(delete))}   makes what the params need")

@@ -16,8 +16,8 @@ JSON = dict[str, Any]
 
 
 def versions(options: Options, console: Console) -> int:
-    store = (project := Project.open(options)).store
-    names = [options.stage] if options.stage else list(project.stages)
+    store = Project.open(options).store
+    names = [options.stage] if options.stage else store.names
     found = [version for name in names for version in store.every(name)]
     if console.as_json:
         console.json(
@@ -147,13 +147,13 @@ def _cell(value: object) -> str:
 
 def tag(options: Options, console: Console) -> int:
     """Give a name to a version, take one away, or list them."""
-    store = (project := Project.open(options, console)).store
+    store = Project.open(options, console).store
     if options.remove is not None:
         if options.version or options.list_tags:
             raise UsageError("--remove stands alone.", "For example: python -m pipeline tag --remove train@best")
         return _untag(options.remove, store, console)
     if options.version is None or options.list_tags:
-        return _list_tags(project, console)
+        return _list_tags(store, console)
     if options.name is None:
         raise UsageError("A tag needs a name.", f"For example: python -m pipeline tag {options.version} best")
     version = store.resolve(options.version)
@@ -180,8 +180,8 @@ def _untag(reference: str, store: Store, console: Console) -> int:
     return 0
 
 
-def _list_tags(project: Project, console: Console) -> int:
-    rows = [(stage, name, label) for stage in project.stages for name, label in sorted(project.store.tags(stage).items())]
+def _list_tags(store: Store, console: Console) -> int:
+    rows = [(stage, name, label) for stage in store.names for name, label in sorted(store.tags(stage).items())]
     if console.as_json:
         console.json({"tags": [{"version": f"{stage}@{label}", "tag": name} for stage, name, label in rows]})
     elif rows:

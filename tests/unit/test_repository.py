@@ -26,7 +26,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = tuple(
     for name, modules in (
         (
             "command line",
-            "__main__ cli collect_command commands console disk_errors doctor health_commands upkeep_commands version_commands",
+            "__main__ bench_commands benchmark_command cli collect_command commands console disk_errors doctor health_commands "
+            "upkeep_commands version_commands",
         ),
         ("runner", "reasons runner"),
         ("stages", "stages"),
@@ -34,7 +35,8 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("data", "boxes columns dataset detections images ledger parallel"),
         (
             "base",
-            "files fingerprint locking machine params params_messages params_yaml paths plugins stage store version wording",
+            "benchmark_params files fingerprint locking machine params params_messages params_yaml paths plugins stage store "
+            "version wording",
         ),
         ("errors", "errors"),
     )
