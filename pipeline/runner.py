@@ -17,7 +17,7 @@ from pipeline import fingerprint, machine, plugins, reasons
 from pipeline.errors import PipelineError, UsageError, did_you_mean
 from pipeline.params import Params
 from pipeline.stage import SAME_WORK, Advance, Context, Stage
-from pipeline.store import Store, Version
+from pipeline.store import BENCHMARK, Store, Version
 
 JSON = dict[str, Any]
 
@@ -135,6 +135,7 @@ class Runner:
             cache=store.cache,
             device=params.device,
             workers=machine.usable_cores() if params.workers == "auto" else params.workers,
+            benchmarks=tuple(store.versions(BENCHMARK)),
             progress=reporter.progress,
             warn=reporter.warn,
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.version import Version
 from pipeline.wording import plural
 
 JSON = dict[str, Any]
@@ -56,6 +57,7 @@ class Context:
         history: the newest version made by the same code and params, also when the stage is forced; its decisions may be kept,
             not its files.
         progress: `with context.progress("resize", total) as advance: advance()`.
+        benchmarks: records of how fast models are, oldest first.
         warn: tell the user something that does not stop the run.
     """
 
@@ -65,6 +67,7 @@ class Context:
     workers: int = 1
     previous: Path | None = None
     history: Path | None = None
+    benchmarks: tuple[Version, ...] = ()
     progress: Progress = _no_progress
     warn: Callable[[str], None] = _no_warning
 

@@ -83,6 +83,48 @@ def test_predict_uses_the_best_threshold(finished: tuple[Project, dict[str, Any]
     assert sum(len(image["objects"]) for image in document["images"]) > 0
 
 
+def test_a_benchmark_of_the_export_is_compared_chosen_from_and_shown_in_the_report(
+    finished: tuple[Project, dict[str, Any]],
+) -> None:
+    project, summaries = finished
+    limits = "min_seconds=0.1 min_samples=8 rounds=2 cool_down_s=0 max_drift=1000 max_background_load=1"
+    relaxed = [f"benchmark.{limit}" for limit in limits.split()]
+
+    def measured(label: str, *words: str) -> dict[str, Any]:
+        done = project.run("benchmark", "--quick", "--devices", "cpu", "--label", label, *words, *relaxed, "--json")
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)["record"]
+        assert {cell["status"] for cell in document["cells"]} == {"valid"}, done.stderr
+        return document
+
+    first = measured("all cores")
+    measured("one core", "--threads", "1", "--runtimes", "onnx,litert")
+    assert [cell["runtime"] for cell in first["cells"]] == ["pytorch", "onnx", "litert"]
+    for cell in first["cells"]:
+        model = first["models"][cell["model"]]
+        assert cell["phases"].keys() == {"decode", "preprocess", "inference", "postprocess", "end_to_end"}
+        assert model["measured_on"].startswith("split@v1 test, ")
+        if cell["runtime"] in summaries["export"]:
+            assert model["map50_95"] == summaries["export"][cell["runtime"]]["map50_95"]
+
+    compared = project.run("benchmark", "compare", "benchmark@v1", "benchmark@v2", "--json")
+    assert compared.returncode == 0, compared.stderr
+    assert len(json.loads(compared.stdout)["rows"]) == 2
+    assert {path.name for path in (project.folder / "benchmark-comparison").iterdir()} >= {"index.html", "ratios.png"}
+    chosen = project.run("benchmark", "recommend", "benchmark@v1", "--target-fps", "0.01", "--min-map", "0.01")
+    assert chosen.returncode == 0, chosen.stderr
+    assert chosen.stdout.count("← take this") == 1
+
+    again = json.loads(project.run("run", "all", "--json").stdout)["stages"]
+    assert [stage["stage"] for stage in again if not stage["reused"]] == ["report"]
+    page = (Path(again[-1]["path"]) / "report.html").read_text(encoding="utf-8")
+    speed = page[page.index('id="speed"') :]
+    for said in ("all cores", "one core", "runs/benchmark/v2/record.json", "pytorch", "onnx", "litert"):
+        assert said in speed
+    verified = project.run("verify")
+    assert verified.returncode == 0, verified.stdout
+
+
 def test_real_traffic_from_labels_to_onnx(shared_data: Path, tmp_path: Path) -> None:
     project = Project(tmp_path)
     lines = [
