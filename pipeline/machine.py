@@ -52,6 +52,12 @@ def gpu_names() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
+def number_gpus_as_nvml() -> None:
+    """To be called before CUDA is used: by itself it puts the fastest GPU first, and `cuda:1` would be another one than
+    nvidia-smi's, whose temperature, load and energy are read."""
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+
+
 def version_of(distribution: str) -> str:
     """The installed version of a distribution, "" when it is not installed; reads folder names, imports nothing."""
     return _installed().get(_normal(distribution), "")

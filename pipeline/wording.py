@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def three_places(value: float) -> str:
+    """A measured number with as many places as count: `0.52`, `12.3`, `1,234`."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
 def plural(number: int, one: str, many: str = "") -> str:
     """`1 box`, `1,200 boxes`; `many` is `one` with an s unless told."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

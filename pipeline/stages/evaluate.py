@@ -45,7 +45,7 @@ def preflight(params: Params, context: Context) -> None:
     """Say before anything is trained, rather than after, that a package is missing, or the device that was asked for."""
     from pipeline import devices, runtimes
 
-    runtimes.require("pytorch", "load")
+    runtimes.require(runtimes.REFERENCE, "load")
     missing = runtimes.missing_modules(("hotcoco", "matplotlib"))
     if missing:
         raise MissingDependency(f"evaluate needs {' and '.join(missing)}.", how_to_install("train"))
@@ -160,7 +160,7 @@ STAGE = Stage(
     inputs=("train", "split"),
     params=Params,
     run=run,
-    version=2,
+    version=3,
     root="runs",
     summary="Measure the trained model on unseen images.",
     libraries=("ultralytics", "torch", "opencv-python", "opencv-python-headless", "hotcoco", "matplotlib"),

@@ -30,7 +30,7 @@ def preflight(params: TrainParams, context: Context) -> None:
     """Say before the data are prepared that a package is missing, or the device that was asked for by name."""
     from pipeline import devices, runtimes
 
-    runtimes.require("pytorch", "load")
+    runtimes.require(runtimes.REFERENCE, "load")
     devices.require(context.device)
 
 
