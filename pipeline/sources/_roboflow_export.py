@@ -25,6 +25,9 @@ _EXPIRED = "Links run out after a while: run again."
 _HINTS = {
     "access_denied": _EXPIRED,
     "not_found": _EXPIRED,
+    "too_many_requests": "Run again then: what has come is kept.",
+    "server_error": "Only Roboflow can mend that: run again later, what has come is kept.",
+    "empty_file": "Run again.",
     "check_failed": "Run again; behind a proxy or a login page, let it pass.",
 }
 
