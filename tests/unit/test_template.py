@@ -21,7 +21,7 @@ def test_the_file_is_valid_and_has_every_section() -> None:
     stages = runner.discover()
     params.load(ROOT / "params.yaml", stages)
     written = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    assert set(written) == {"seed", "device", "workers", "health", *stages}
+    assert set(written) == {"seed", "device", "workers", "health", "benchmark", *stages}
 
 
 def made_page(script: str) -> str:
