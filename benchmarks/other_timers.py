@@ -1,7 +1,8 @@
 """What other tools find for the same file: a bare loop, ultralytics, OpenVINO's benchmark_app, onnxruntime_test.
 
-For `method.py`. Each function is one turn, and runs in a process of its own. The tools' own code measures, as it is; only the
-runtimes that they open get the settings of ours (`same_settings`), for which most of the tools have no option.
+For `method.py`. Each function is one turn, and runs in a process of its own. The tools' own code measures, as it is, but for a
+warm-up where `warm` is said; the runtimes that they open get the settings of ours (`same_settings`), for which most of the tools
+have no option.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def inputs_of(job: Job) -> list[Any]:
 
 
 def looped(call: Callable[[Any], Any], inputs: Sequence[Any], samples: int) -> Figures:
-    """What anybody would write."""
+    """What anybody would write who knows the settings of ours; warmed up for a second."""
     started = time.perf_counter()
     while time.perf_counter() - started < WARM_UP_S:
         for each in inputs:
@@ -113,9 +114,11 @@ def loop_of_pytorch(job: Job) -> Figures:
     inputs = inputs_of(job)
     import torch
 
+    from pipeline.runtimes.pytorch import memory_format
+
     network = ultralytics(job.request.cache).YOLO(str(job.file)).model.float().fuse(verbose=False).eval()
     torch.set_num_threads(job.threads)
-    network = network.to(memory_format=torch.channels_last)  # as ours, and `yolo` on x86
+    network = network.to(memory_format=memory_format("cpu"))
 
     def call(batch: Any) -> Any:
         with torch.inference_mode():
@@ -205,7 +208,8 @@ def number_in(pattern: str, said: str) -> float:
 def same_settings(job: Job) -> None:
     """The threads and the precision of ours for every session of this process.
 
-    Left alone, `yolo` takes one thread for PyTorch, 8 in ProfileModels, and bfloat16 in OpenVINO where the processor has it.
+    Left alone, `yolo` takes min(8, processors - 1) threads for PyTorch, 8 in ProfileModels, and bfloat16 in OpenVINO where the
+    processor has it.
     """
     if job.request.runtime == "pytorch":
         from ultralytics.utils import torch_utils

@@ -22,7 +22,6 @@ from pipeline import (
     commands,
     disk_errors,
     health_commands,
-    machine,
     plugins,
     runner,
     upkeep_commands,
@@ -38,7 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(as_json="--json" in argv, quiet="--quiet" in argv)
     options = Options()
-    machine.number_gpus_as_nvml()
     try:
         _parse(argv, options)
         command: Callable[[Options, Console], int] = options.command

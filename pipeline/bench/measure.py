@@ -77,11 +77,12 @@ def measure(
     while queue or alone:
         group = queue[: method.together] or alone[:1]
         measured = _measure_group(group, method, advance, sleep)
+        yield measured.cells
         smaller = [each for each in measured.smaller if each.setting not in settings]
         settings |= {each.setting for each in smaller}
+        advance(-len(smaller) * steps(1, method))  # in place of those that were too large
         alone = [*(alone if queue else alone[1:]), *measured.crowded]
         queue = [*smaller, *measured.not_loaded, *queue[method.together :]]
-        yield measured.cells
 
 
 def blank(setting: Setting, status: str, reasons: Sequence[str]) -> JSON:
@@ -125,7 +126,7 @@ def _measure_group(group: Sequence[Planned], method: Method, advance: Advance, s
         worker.close()
         alive.pop(setting, None)
         planned = by_setting[setting]
-        if error.out_of_memory and alive:
+        if error.out_of_memory and (alive or found.crowded):  # also when the others have just been killed, too
             cells.pop(setting, None)
             found.crowded.append(planned)
             advance(steps_left - 1 - method.rounds)  # back to where it had not begun
@@ -142,7 +143,7 @@ def _measure_group(group: Sequence[Planned], method: Method, advance: Advance, s
 
     with ExitStack() as stack:
         for place, each in enumerate(group):
-            if alive and (memory_left_mib() or _SPARE_MIB) < _SPARE_MIB:
+            if alive and (left_mib := memory_left_mib()) is not None and left_mib < _SPARE_MIB:
                 found.not_loaded = list(group[place:])
                 break
             setting = each.setting

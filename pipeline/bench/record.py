@@ -4,8 +4,8 @@
 with the few keywords that it uses, so that nothing must be installed on the machine that measures. Beyond what a schema can say,
 `read` checks that the samples of every cell can be unpacked and are as many as its figures say.
 
-A record in the making is written after every round (`partial`), under a temporary name and then renamed: what has its name is
-whole.
+A record in the making is written after every group of cells (`partial`), under a temporary name and then renamed: what has its
+name is whole.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _run(folder: Path, options: argparse.Namespace, say: Plain) -> int:
     method = quick(pack.method) if options.quick else pack.method
     record = _started(pack, built, method, library, out, options.label)
     planned = [unpacked.planned(pack, setting, out, library) for setting in built]
-    _put_aside(out, say)
+    _put_aside(out, record, say)
     least_s = len(planned) * (method.min_seconds + method.cool_down_s * method.rounds / method.together + 3)
     say(f"Measuring {len(planned)} cells takes about {rough(least_s)}, longer where a model is slow. Leave the machine alone.")
     try:
@@ -122,13 +122,13 @@ def _run(folder: Path, options: argparse.Namespace, say: Plain) -> int:
     return 0
 
 
-def _put_aside(out: Path, say: Plain) -> None:
-    """A record that is finished is not written over; a partial one is gone on with."""
+def _put_aside(out: Path, record: JSON, say: Plain) -> None:
+    """A record is not written over; a partial one of the same plan is gone on with."""
     try:
         before = records.read(out / RECORD)
     except records.RecordError:
         return
-    if before["partial"]:
+    if session.goes_on(before, record):
         return
     for name in (RECORD, session.TABLE, SUMMARY):
         path = out / name

@@ -17,7 +17,7 @@ JSON = dict[str, Any]
 
 TABLE = "record.csv"
 _OF_THE_PLAN = ("schema", "tool", "label", "machine", "software", "method", "inputs")
-_OWN_OVERHEAD = "overhead_ns"
+OWN_OVERHEAD = "overhead_ns"
 """Is measured anew each time, and differs a little."""
 
 
@@ -62,7 +62,7 @@ def run(
 
     def save() -> None:
         """What was measured is told at once; a disk that is full meanwhile must not end the grid."""
-        whole = sum(INTERRUPTED not in cell["reasons"] for cell in cells.values())
+        whole = sum(bool(cell["phases"]) and INTERRUPTED not in cell["reasons"] for cell in map(cells.get, order) if cell)
         update(f"interrupted: {whole} of {len(order)} cells are measured")
         try:
             records.write(folder / RECORD, record)
@@ -91,6 +91,12 @@ def _setting(cell: JSON) -> JSON:
     return {key: tuple(cell[key]) if key == "imgsz" else cell[key] for key in keys}
 
 
+def goes_on(before: JSON, record: JSON) -> bool:
+    """Whether a record that was read is a partial one of the very plan that `record` begins."""
+    same_plan = _plan_of(before) == _plan_of(record)
+    return bool(before["partial"]) and same_plan and bool(record["models"].items() <= before["models"].items())
+
+
 def _before(path: Path, record: JSON) -> JSON:
     """The measured cells of a partial record of the very same plan on the same machine, and their models."""
     nothing: JSON = {"cells": [], "models": {}}
@@ -98,7 +104,7 @@ def _before(path: Path, record: JSON) -> JSON:
         before = records.read(path)
     except records.RecordError:
         return nothing
-    if not before["partial"] or _plan_of(before) != _plan_of(record) or not record["models"].items() <= before["models"].items():
+    if not goes_on(before, record):
         return nothing
     cells = [cell for cell in before["cells"] if cell["phases"] and INTERRUPTED not in cell["reasons"]]
     return {"cells": cells, "models": {cell["model"]: before["models"][cell["model"]] for cell in cells}}
@@ -106,4 +112,4 @@ def _before(path: Path, record: JSON) -> JSON:
 
 def _plan_of(record: JSON) -> JSON:
     plan = {key: record[key] for key in _OF_THE_PLAN}
-    return {**plan, "method": {key: value for key, value in plan["method"].items() if key != _OWN_OVERHEAD}}
+    return {**plan, "method": {key: value for key, value in plan["method"].items() if key != OWN_OVERHEAD}}

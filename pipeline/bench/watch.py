@@ -345,12 +345,22 @@ def memory_peak_mib(root: Path = Path("/"), platform: str = sys.platform) -> flo
 
 
 def memory_left_mib(root: Path = Path("/")) -> float | None:
-    """What programs can still take before the system swaps; None where nothing tells."""
+    """What programs can still take before the system swaps, or the container's limit is reached; None where nothing tells."""
     for line in read_text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 1024
+            return min(int(line.split()[1]) / 1024, _left_in_container_mib(root))
     psutil = probe.optional("psutil")
     return None if psutil is None else float(psutil.virtual_memory().available) / 2**20
+
+
+def _left_in_container_mib(root: Path) -> float:
+    """By cgroups of version 2; what is cached of files can be given up."""
+    group = root / "sys/fs/cgroup"
+    if not (limit := read_number(group / "memory.max")):
+        return float("inf")
+    lines = (line.split() for line in read_text(group / "memory.stat").splitlines())
+    cached = next((int(words[1]) for words in lines if words[0] == "inactive_file"), 0)
+    return max(0.0, (limit - read_number(group / "memory.current") + cached) / 2**20)
 
 
 def _range(values: Iterable[float | None]) -> list[float] | None:

@@ -29,7 +29,9 @@ from pipeline.bench.watch import Sensors, Watch
 JSON = dict[str, Any]
 
 _MEMORY = re.compile(
-    r"out of memory|cannot allocate memory|bad_alloc|bad allocation|failed to allocate|OOM|MemoryError|CUBLAS_STATUS_ALLOC_FAILED"
+    r"out_?of_?memory|out of memory|(?:cannot|can't|failed to) allocate|bad_alloc|bad allocation|not enough memory|memoryerror"
+    r"|\boom\b|available memory of|exceeded max size of memory|cublas_status_alloc_failed",
+    re.IGNORECASE,
 )
 _KILLED = -9
 """The exit code of a process that Linux ended because memory was gone."""
@@ -65,6 +67,11 @@ class Loaded:
 
 Loader = Callable[[], Loaded]
 """Is sent to the worker, and so must be a function of a module, or a `functools.partial` of one."""
+
+
+def is_out_of_memory(said: str) -> bool:
+    """Whether a library's message, or its log, says so."""
+    return bool(_MEMORY.search(said))
 
 
 class WorkerError(Exception):
@@ -128,21 +135,21 @@ class Worker:
     def finish_early(self) -> JSON:
         """`finish` for a user who does not want to wait: after an interruption, also of a question that was not answered yet."""
         if self._is_asked:
-            self._answer(_LAST_WORD_S)
+            self._answer(_LAST_WORD_S, "its round was not over")
         return self._ask("finish", _LAST_WORD_S)
 
     def _ask(self, command: str, limit_s: float) -> JSON:
+        self._is_asked = True  # before it is: an interruption in between would take this answer for that of the next question
         try:
             self._connection.send(command)
         except OSError:
             raise self._death() from None
-        self._is_asked = True
-        return self._answer(limit_s)
+        return self._answer(limit_s, f"it hangs: no answer for {limit_s:.0f} s")
 
-    def _answer(self, limit_s: float) -> JSON:
+    def _answer(self, limit_s: float, too_late: str) -> JSON:
         try:
             if not self._connection.poll(limit_s):
-                raise WorkerError(f"it hangs: no answer for {limit_s:.0f} s")
+                raise WorkerError(too_late)
             answer: JSON | WorkerError = self._connection.recv()
         except (EOFError, OSError):
             raise self._death() from None
@@ -159,7 +166,7 @@ class Worker:
         if code == _KILLED:
             return WorkerError("the process was killed, as systems do when memory is gone", out_of_memory=True)
         said = f"; its last words: {last[:_LONGEST_REASON]}" if last else ""
-        return WorkerError(f"the process died with exit code {code}{said}", bool(_MEMORY.search(log)))
+        return WorkerError(f"the process died with exit code {code}{said}", is_out_of_memory(log))
 
 
 # ---------------------------------------------------------------- in the worker
@@ -260,7 +267,7 @@ class _Cell:
         reason = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
         if hasattr(self, "_timer") and self._timer.position is not None:
             reason = f"{self._loaded.input_names[self._timer.position]}: {reason}"
-        return WorkerError(reason, isinstance(error, MemoryError) or bool(_MEMORY.search(text)))
+        return WorkerError(reason, isinstance(error, MemoryError) or is_out_of_memory(text))
 
 
 def gpu_of(device: str) -> int | str | None:

@@ -69,7 +69,7 @@ def open_network(path: Path, device: str, options: LoadOptions) -> Network:
     except Exception as error:  # unpickling raises anything
         raise TrainingError(f"{path} cannot be loaded as a checkpoint: {error}") from error
     network.end2end = False  # as in the exports: the raw head and our own suppression, for every model generation
-    network = network.float().fuse(verbose=False).eval().to(place, memory_format=_memory_format(place.type))
+    network = network.float().fuse(verbose=False).eval().to(place, memory_format=memory_format(place.type))
     trained = (getattr(network, "args", None) or {}).get("imgsz", 640)
 
     def forward(batch: Batch) -> list[NDArray[np.float32]]:
@@ -93,7 +93,7 @@ def open_network(path: Path, device: str, options: LoadOptions) -> Network:
     )
 
 
-def _memory_format(device: str) -> Any:
+def memory_format(device: str) -> Any:
     """Channels last where ultralytics' own predictor has them, on x86 CPUs: 1.3 to 1.9 times as fast there (yolo11n, 320 and 640
     px), and raw outputs differ by some thousandths of a pixel."""
     import torch

@@ -14,7 +14,7 @@ from pipeline.bench.grid import Axes, cells
 from pipeline.bench.measure import INTERRUPTED, Interrupted, Planned, measure, steps
 from pipeline.bench.record_schema import SCHEMA
 from pipeline.bench.settings import Method, quick
-from pipeline.bench.worker import gpu_of
+from pipeline.bench.worker import gpu_of, is_out_of_memory
 from pipeline.errors import ExportError
 from tests.bench_loaders import FAST, NAMES, planned, setting
 
@@ -112,6 +112,27 @@ def test_a_cell_that_fails_says_why_and_leaves_the_others_alone(trouble: str, re
     assert problem(bad) == problem(good) == ""
     assert good["status"] == "valid"
     assert told.done == steps(2, FAST)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes",
+        "bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 1048576",
+        "bfc_arena.cc: Available memory of 0 is smaller than requested bytes of 1048576",
+        "[GPU] Exceeded max size of memory object allocation",
+        "[Errno 12] Cannot allocate memory",
+        "Error Code 2: OutOfMemory (Requested size was 9 bytes)",
+        "std::bad_alloc",
+    ],
+)
+def test_libraries_say_in_many_ways_that_memory_is_gone(said: str) -> None:
+    assert is_out_of_memory(f"RuntimeError: {said}")
+
+
+def test_a_photo_of_a_room_is_not_out_of_memory() -> None:
+    assert not is_out_of_memory("ROOM_1.jpg: RuntimeError: unexpected shape")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")

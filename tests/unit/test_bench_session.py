@@ -31,7 +31,7 @@ class Bar:
     """What `session.run` shows; interrupts after some steps, as a user would."""
 
     def __init__(self, interrupt_after: int = 10**6) -> None:
-        self.total = self.done = 0
+        self.total = self.done = self._forward = 0
         self._limit = interrupt_after
 
     @contextmanager
@@ -40,7 +40,8 @@ class Bar:
 
         def advance(n: int = 1, **_: object) -> None:
             self.done += n
-            if self.done > self._limit:
+            self._forward += max(n, 0)  # it goes back where a smaller batch is tried
+            if self._forward > self._limit:
                 raise KeyboardInterrupt
 
         yield advance

@@ -217,9 +217,17 @@ def test_a_partial_record_stays_where_it_is(tmp_path: Path) -> None:
     stream = io.StringIO()
     partial = make_record([make_cell()], partial=True, partial_reason="interrupted")
     record.write(tmp_path / RECORD, partial)
-    run_pack._put_aside(tmp_path, _plain.Plain(stream))
+    run_pack._put_aside(tmp_path, {**partial, "cells": []}, _plain.Plain(stream))
     assert [path.name for path in tmp_path.iterdir()] == [RECORD]
     assert stream.getvalue() == ""
+
+
+def test_a_partial_record_of_another_plan_is_put_aside(tmp_path: Path) -> None:
+    partial = make_record([make_cell()], partial=True, partial_reason="interrupted")
+    record.write(tmp_path / RECORD, partial)
+    quick = {**partial, "method": {**partial["method"], "rounds": 3}}
+    run_pack._put_aside(tmp_path, quick, _plain.Plain(io.StringIO()))
+    assert [path.name for path in tmp_path.iterdir()] == [f"record-{partial['id']}.json"]
 
 
 def test_progress_is_lines_of_text_with_the_time_that_is_left() -> None:

@@ -249,6 +249,14 @@ def test_memory_that_is_left_is_what_the_kernel_says_of_it(tmp_path: Path) -> No
     (tmp_path / "proc/meminfo").write_text("MemTotal: 16000000 kB\nMemFree: 1024 kB\nMemAvailable: 4194304 kB\n")
     assert watch.memory_left_mib(tmp_path) == 4096
     assert (watch.memory_left_mib(tmp_path / "nothing") or 0) > 10  # by psutil
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    texts = {"memory.max": "max", "memory.current": f"{3 << 30}", "memory.stat": f"anon 7\ninactive_file {1 << 30}"}
+    for name, text in texts.items():
+        (group / name).write_text(text)
+    assert watch.memory_left_mib(tmp_path) == 4096
+    (group / "memory.max").write_text(f"{4 << 30}")
+    assert watch.memory_left_mib(tmp_path) == 2048
 
 
 # ---- GPU ----
