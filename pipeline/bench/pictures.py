@@ -166,7 +166,10 @@ def _mark(each: Candidate, recommendation: Recommendation) -> dict[str, Any]:
 def _name_points(axes: Any, recommendation: Recommendation) -> None:
     """Names of the points on the front, the ones to choose from."""
     several = len({each.cell.record for each in recommendation.candidates}) > 1
+    axes.get_xlim()  # settles the scale
+    to_share = axes.transData + axes.transAxes.inverted()
     for each in recommendation.front[:MOST_NAMED_POINTS]:
+        share = to_share.transform((each.latency_ms, each.map50_95))[0]
         text = each.cell.title("model", "runtime", "precision")
         text = f"{text} · {each.cell.record}" if several else text
         axes.annotate(
@@ -174,7 +177,7 @@ def _name_points(axes: Any, recommendation: Recommendation) -> None:
             (each.latency_ms, each.map50_95),
             (0, 11),
             textcoords="offset points",
-            ha="center",
+            ha="left" if share < 1 / 3 else "right" if share > 2 / 3 else "center",  # not over the axis or the edge
             fontsize=8.5,
             color=INK if each is recommendation.chosen else MUTED,
             fontweight="bold" if each is recommendation.chosen else "normal",
