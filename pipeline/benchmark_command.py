@@ -95,8 +95,6 @@ def measure(options: Options, console: Console) -> int:
             wanted.label,
         )
         started |= {"inputs": list(images.entries), "models": plan.models}
-        # Of another method it is another benchmark: a quick one in between must not take the place of a partial one.
-        how = {key: value for key, value in started["method"].items() if key != session.OWN_OVERHEAD}
         recipe = {
             "params": {**wanted.model_dump(mode="json"), "images": list(images.names) if wanted.images else []},
             "inputs": {},
@@ -105,7 +103,7 @@ def measure(options: Options, console: Console) -> int:
             "cells": [str(each.setting) + each.setting.model for each in plan.planned],
             "machine": started["machine"],
             "software": started["software"],
-            "method": how,
+            "method": session.planned_method(started),  # so that a quick one in between takes the place of no partial one
             "models": plan.models,
         }
         key = fingerprint.of_value(recipe)

@@ -207,6 +207,12 @@ class LeftOut:
     status: str
     reasons: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.record}: {self.title}: {self.status}: {'; '.join(self.reasons)}"
+
+    def as_json(self) -> JSON:
+        return vars(self) | {"reasons": list(self.reasons)}
+
     @classmethod
     def of(cls, cell: Cell, status: str = "", reasons: Iterable[str] = ()) -> LeftOut:
         """Without reasons those of the cell itself."""

@@ -109,7 +109,7 @@ def compare(records: Mapping[str, Record], phase: str = END_TO_END, force: bool 
         raise DataError(
             f"Nothing in {listed(list(records))} can be compared: no valid cell of one has a counterpart in another",
             "Measure the same tasks and models on all machines.",
-            [f"{cell.record}: {cell.title}: {cell.status}: {'; '.join(cell.reasons)}" for cell in left_out],
+            list(map(str, left_out)),
         )
     rows, of_best = ([_row(*pair, phase, doubts, seed) for pair, doubts in pairs] for pairs in (like, best))
     return Comparison(records, phase, tuple(rows), tuple(of_best), tuple(left_out), _remarks(records))
@@ -155,7 +155,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "phase": comparison.phase,
         "rows": [of_row(row) for row in comparison.rows],
         "best": [of_row(row) for row in comparison.best],
-        "left_out": [vars(cell) | {"reasons": list(cell.reasons)} for cell in comparison.left_out],
+        "left_out": [cell.as_json() for cell in comparison.left_out],
         "remarks": list(comparison.remarks),
     }
 

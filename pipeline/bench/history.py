@@ -120,7 +120,7 @@ def as_json(history: History) -> dict[str, Any]:
             }
             for trend in history.trends
         ],
-        "left_out": [vars(cell) | {"reasons": list(cell.reasons)} for cell in history.left_out],
+        "left_out": [cell.as_json() for cell in history.left_out],
         "records_left_out": {name: list(reasons) for name, reasons in history.records_left_out.items()},
     }
 

@@ -96,7 +96,7 @@ def recommend(records: Mapping[str, Record], wish: Wish) -> Recommendation:
         raise DataError(
             f"No valid cell of {task} measures one image after the other",
             f"Run `benchmark` with the scenario {SINGLE_STREAM}.",
-            [f"{cell.record}: {cell.title}: {cell.status}: {'; '.join(cell.reasons)}" for cell in left_out],
+            list(map(str, left_out)),
         )
     candidates = sorted((_candidate(cell, wish) for cell in good), key=lambda each: each.latency_ms)
     chosen = next((each for each in candidates if not each.failures), None)
@@ -139,7 +139,7 @@ def as_json(recommendation: Recommendation) -> dict[str, Any]:
         "summary": recommendation.summary,
         "chosen": of_candidate(recommendation.chosen) if recommendation.chosen else None,
         "candidates": [of_candidate(each) for each in recommendation.candidates],
-        "left_out": [vars(cell) | {"reasons": list(cell.reasons)} for cell in recommendation.left_out],
+        "left_out": [cell.as_json() for cell in recommendation.left_out],
     }
 
 

@@ -17,8 +17,6 @@ JSON = dict[str, Any]
 
 TABLE = "record.csv"
 _OF_THE_PLAN = ("schema", "tool", "label", "machine", "software", "method", "inputs")
-OWN_OVERHEAD = "overhead_ns"
-"""Is measured anew each time, and differs a little."""
 
 
 def run(
@@ -47,7 +45,7 @@ def run(
         OSError: the record cannot be written at the end. Meanwhile that is a warning: the cells are still in memory.
     """
     before = _before(folder / RECORD, record)
-    cells = {Setting(**_setting(cell)): cell for cell in before["cells"]}
+    cells = {Setting.of(cell): cell for cell in before["cells"]}
     record["models"].update(before["models"])  # smaller batches, where memory did not do for what was asked for
     left = [each for each in planned if each.setting not in cells]
     order = [each.setting for each in planned]
@@ -57,7 +55,7 @@ def run(
     def update(reason: str) -> None:
         known = {setting: blank(setting, status, [why]) for setting, (status, why) in unmeasured.items()} | cells
         places = {setting: place for place, setting in enumerate(dict.fromkeys([*order, *known]))}
-        record["cells"] = sorted(known.values(), key=lambda cell: places[Setting(**_setting(cell))])
+        record["cells"] = sorted(known.values(), key=lambda cell: places[Setting.of(cell)])
         record["partial"], record["partial_reason"] = bool(reason), reason
 
     def save() -> None:
@@ -70,7 +68,7 @@ def run(
             warn(f"the cells so far cannot be saved ({error.strerror or error}); measuring goes on")
 
     def keep(group: Sequence[JSON]) -> None:
-        cells.update({Setting(**_setting(cell)): cell for cell in group})
+        cells.update({Setting.of(cell): cell for cell in group})
         save()
 
     with progress("measure", steps(len(left), method)) as advance:
@@ -84,11 +82,6 @@ def run(
     records.write(folder / RECORD, record)
     records.write_csv(folder / TABLE, record)
     return record
-
-
-def _setting(cell: JSON) -> JSON:
-    keys = Setting.__dataclass_fields__
-    return {key: tuple(cell[key]) if key == "imgsz" else cell[key] for key in keys}
 
 
 def goes_on(before: JSON, record: JSON) -> bool:
@@ -111,5 +104,9 @@ def _before(path: Path, record: JSON) -> JSON:
 
 
 def _plan_of(record: JSON) -> JSON:
-    plan = {key: record[key] for key in _OF_THE_PLAN}
-    return {**plan, "method": {key: value for key, value in plan["method"].items() if key != OWN_OVERHEAD}}
+    return {key: record[key] for key in _OF_THE_PLAN} | {"method": planned_method(record)}
+
+
+def planned_method(record: JSON) -> JSON:
+    """The method without what the timer itself takes, which is measured anew each time and differs a little."""
+    return {key: value for key, value in record["method"].items() if key != "overhead_ns"}

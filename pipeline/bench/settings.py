@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pipeline.bench.timing import Limits, WarmUpRule
@@ -53,6 +53,11 @@ class Setting:
     def as_json(self) -> JSON:
         return asdict(self) | {"imgsz": list(self.imgsz)}
 
+    @classmethod
+    def of(cls, cell: JSON) -> Setting:
+        """That of a record's cell."""
+        return cls(**{each.name: cell[each.name] for each in fields(cls)} | {"imgsz": tuple(cell["imgsz"])})
+
     def __str__(self) -> str:
         parts = [self.task, f"{self.runtime} {self.precision}", self.device]
         parts += [threads_told(self.threads)] if self.threads is not None else []
@@ -95,20 +100,10 @@ class Method:
 
     def as_json(self, scenarios: Sequence[str], overhead_ns: float, image_library: str) -> JSON:
         """The record's `method`."""
-        kept = [
-            "min_seconds",
-            "min_samples",
-            "max_seconds",
-            "rounds",
-            "cool_down_s",
-            "together",
-            "max_drift",
-            "max_background_load",
-            "seed",
-        ]
+        own = asdict(self)
+        del own["stream_fps"]  # stands in the cells that have a camera
         return {
-            **{key: getattr(self, key) for key in kept},
-            "warm_up": asdict(self.warm_up),
+            **own,
             "scenarios": list(scenarios),
             "overhead_ns": overhead_ns,
             "image_library": image_library,

@@ -183,7 +183,7 @@ def ratio(over: Samples, under: Samples, statistic: Statistic = "median", seed: 
     spread = math.fsum(variance**2 / degrees for variance, (_, degrees) in zip(variances, sides, strict=True))
     degrees = math.fsum(variances) ** 2 / spread if spread > 0 else math.inf
     low, high = value * np.exp(_limits(sides[0][0] - sides[1][0], degrees))
-    rounds = min(len(samples.round_medians()) for samples in (over, under))
+    rounds = min(sum(size > 0 for size in samples.rounds) for samples in (over, under))
     return Ratio(value, min(float(low), value), max(float(high), value), rounds)
 
 

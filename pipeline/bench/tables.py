@@ -6,6 +6,7 @@ Records come from other machines: what is text in them is shown on one line and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.bench import END_TO_END
@@ -74,7 +75,7 @@ def _table(record: JSON, cells: Sequence[JSON], scenario: str) -> Table:
         ("px", lambda cell: size_told(cell["imgsz"]).removesuffix(" px")),
     ]
     if scenario == OFFLINE:
-        columns.append(("batch", lambda cell: f"{cell['batch']}{' (best)' if _setting(cell) in best else ''}"))
+        columns.append(("batch", lambda cell: f"{cell['batch']}{' (best)' if Setting.of(cell) in best else ''}"))
         columns.append(("images/s", lambda cell: _number(cell["images_per_s"])))
     elif scenario == STREAM:
         columns.append(("frames/s", lambda cell: f"{cell['stream']['fps']:g}"))
@@ -93,20 +94,16 @@ def _table(record: JSON, cells: Sequence[JSON], scenario: str) -> Table:
     return tuple(name for name, _ in columns), [tuple(tell(cell) for _, tell in columns) for cell in cells]
 
 
-def _setting(cell: JSON) -> tuple[object, ...]:
-    return tuple(tuple(cell[key]) if key == "imgsz" else cell[key] for key in Setting.__dataclass_fields__)
-
-
-def _best_batches(cells: Sequence[JSON]) -> set[tuple[object, ...]]:
+def _best_batches(cells: Sequence[JSON]) -> set[Setting]:
     """Of the cells that differ by the batch alone, and so by the file, the one with the most images a second."""
-    families: dict[tuple[object, ...], list[JSON]] = {}
+    families: dict[Setting, list[JSON]] = {}
     for cell in cells:
-        families.setdefault(_setting({**cell, "model": cell["model"].split("/")[0], "batch": 0}), []).append(cell)
+        families.setdefault(replace(Setting.of(cell), model=cell["model"].split("/")[0], batch=0), []).append(cell)
     best = set()
     for family in families.values():
         measured = [cell for cell in family if cell["status"] == "valid" and cell["images_per_s"]]
         if measured and len(family) > 1:
-            best.add(_setting(max(measured, key=lambda cell: float(cell["images_per_s"]))))
+            best.add(Setting.of(max(measured, key=lambda cell: float(cell["images_per_s"]))))
     return best
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from pipeline.web.artifacts import number
+from pipeline.wording import three_places
 
 DASH = "–"
 
@@ -23,7 +24,7 @@ def ms(value: object) -> str:
     known = number(value)
     if known is None:
         return DASH
-    return f"{known:,.0f} ms" if known >= 100 else f"{known:.1f} ms" if known >= 10 else f"{known:.2f} ms"
+    return f"{three_places(known)} ms"
 
 
 def count(value: object) -> str:

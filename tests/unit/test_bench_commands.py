@@ -293,7 +293,9 @@ TYPED = re.findall(r"^    python -m pipeline (benchmark\b.*?)(?: {2,}#.*)?$", PA
 
 @pytest.mark.parametrize("line", TYPED)
 def test_what_the_docs_tell_to_type_can_be_typed(line: str) -> None:
-    cli._parse(shlex.split(line), Options())
+    options = Options()
+    cli._parse(shlex.split(line), options)
+    assert options.command.__module__ in ("pipeline.benchmark_command", "pipeline.bench_commands")
 
 
 def test_the_docs_show_every_command() -> None:

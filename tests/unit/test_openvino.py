@@ -165,8 +165,11 @@ def test_what_computes_in_which_precision(where: str, precision: str, hint: str 
 
 def test_a_gpu_of_pytorch_does_not_forbid_the_export(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is judged on the CPU then, as LiteRT is."""
-    monkeypatch.setattr("pipeline.devices.require", lambda device: None)
+    asked: list[str] = []
+    monkeypatch.setattr("pipeline.devices.require", asked.append)
+    monkeypatch.setattr(runtime, "place", lambda device, place=runtime.place: asked.append(device) or place(device))
     export.preflight(export.Params(formats=["openvino"]), Context(device="cuda:0", cache=tmp_path))
+    assert asked == ["cuda:0", "auto"]
 
 
 def test_other_runtimes_keep_their_threads_beside_it(model: Path, weights: Path) -> None:
