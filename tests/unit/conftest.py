@@ -1,8 +1,9 @@
-"""What the tests of several modules are given: a context, servers, clips and what decodes them."""
+"""What the tests of several modules are given: a context, servers, clips and what decodes them, finished artifacts."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,3 +93,18 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "OpenCV":
         monkeypatch.setattr(_video_decoder, "decoder", lambda: _video_opencv)
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts of all stages; tests that change them take a copy, `workspace`."""
+    from tests.reporting import finish
+
+    base = tmp_path_factory.mktemp("finished")
+    finish(base)
+    return base
+
+
+@pytest.fixture
+def workspace(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "workspace"))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,20 +12,7 @@ from pipeline.dataset import Dataset
 from pipeline.stage import Context
 from pipeline.stages import report
 from pipeline.web import text
-from tests.reporting import COMMIT, CONFIDENCE, JSON, NASTY, NASTY_FILE, OTHER, STAGES, Outline, dataset, finish, manifest, render
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifacts of all stages; tests that change them take a copy."""
-    base = tmp_path_factory.mktemp("finished")
-    finish(base)
-    return base
-
-
-@pytest.fixture
-def workspace(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "workspace"))
+from tests.reporting import COMMIT, CONFIDENCE, JSON, NASTY, NASTY_FILE, OTHER, STAGES, Outline, dataset, manifest, render
 
 
 @pytest.fixture(scope="session")

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from pipeline.bench.inputs import hash_of
 from pipeline.stage import Context
 from pipeline.stages import report
 from pipeline.store import BENCHMARK, Store
 from tests.bench_records import make_cell, make_machine, make_record, publish
-from tests.reporting import STAGES, Outline, finish
+from tests.reporting import STAGES, Outline
 
 JSON = dict[str, Any]
 HOSTILE = "<script>alert(1)</script>"
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("finished")
-    finish(base)
-    return base
-
-
-@pytest.fixture
-def workspace(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "workspace"))
 
 
 def ours(workspace: Path, *cells: JSON, **changed: Any) -> JSON:
