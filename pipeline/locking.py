@@ -18,6 +18,8 @@ from pipeline.errors import ArtifactError
 
 _LOCK = "workspace.lock"
 _NOTE = "lock-holder.json"
+_PATIENCE_S = 2.0
+"""A lock without a note is one just taken, whose note comes at once, or one about to be free."""
 
 
 @contextlib.contextmanager
@@ -31,10 +33,15 @@ def hold(workspace: Path, cache: Path) -> Iterator[None]:
 
     cache.mkdir(parents=True, exist_ok=True)
     lock = FileLock(cache / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise in_use(workspace, _told(cache / _NOTE)) from None
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            if (cache / _NOTE).exists() or time.monotonic() > deadline:
+                raise in_use(workspace, _told(cache / _NOTE)) from None
+        time.sleep(_PATIENCE_S / 40)
     try:
         about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S"), "command": " ".join(sys.argv[1:])}
         files.write_text(cache / _NOTE, json.dumps(about))

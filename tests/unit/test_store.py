@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from pipeline import files
+from pipeline import files, locking
 from pipeline.errors import ArtifactError, UsageError
 from pipeline.store import CHECKSUMS, MANIFEST, Store, Version
 
@@ -352,4 +355,37 @@ def test_the_lock_dies_with_its_process(store: Store, tmp_path: Path) -> None:
     assert (store.cache / "lock-holder.json").exists()
     assert store.holder() == "", "a note alone holds nothing"
     with store.lock():
+        pass
+
+
+@pytest.fixture
+def taken(store: Store) -> Iterator[FileLock]:
+    """The lock of a process that has not written yet who it is, or has just taken its note away."""
+    store.cache.mkdir(parents=True)
+    with FileLock(store.cache / "workspace.lock", thread_local=False) as lock:
+        yield lock
+
+
+def test_a_second_writer_waits_until_the_first_has_said_who_it_is(store: Store, taken: FileLock) -> None:
+    note = json.dumps({"pid": 7, "since": "today", "command": "run"})
+    timer = threading.Timer(0.3, files.write_text, (store.cache / "lock-holder.json", note))
+    timer.start()
+    with pytest.raises(ArtifactError, match="in use by another run: process 7, since today"), store.lock():
+        pass
+    timer.join()
+
+
+def test_a_second_writer_waits_for_a_first_that_is_about_to_end(store: Store, taken: FileLock) -> None:
+    timer = threading.Timer(0.3, taken.release)
+    timer.start()
+    with store.lock():
+        pass
+    timer.join()
+
+
+def test_a_writer_that_never_says_who_it_is_is_not_waited_for_long(
+    store: Store, taken: FileLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locking, "_PATIENCE_S", 0.1)
+    with pytest.raises(ArtifactError, match="in use by another run: a process that has just begun"), store.lock():
         pass
