@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline.bench import planning
+from pipeline.bench.planning import Source
 from pipeline.store import Store, Version
 from pipeline.weights import sha256_of
 
@@ -56,3 +58,7 @@ def exported(store: Store, records: Sequence[JSON], train: Version | None = None
     for name in made:
         describe(version.path / name, store.cache, parameters=None, gflops=None)
     return version
+
+
+def find(store: Store, model: str = "", *tasks: str) -> list[Source]:
+    return planning.sources(model, tasks, store, store.cache, store.workspace)

@@ -85,6 +85,10 @@ def measure(
         queue = [*smaller, *measured.not_loaded, *queue[method.together :]]
 
 
+def tried_instead(batch: int) -> str:
+    return f"out of memory at batch {batch}: batch {batch // 2} is tried instead"
+
+
 def blank(setting: Setting, status: str, reasons: Sequence[str]) -> JSON:
     """A cell without figures; its reasons name no folder."""
     figures = "load_ms first_ms warm_up images_per_s stream memory_peak_mib gpu_memory_peak_mib energy_j_per_image drift watch"
@@ -133,7 +137,7 @@ def _measure_group(group: Sequence[Planned], method: Method, advance: Advance, s
             return
         reasons = [error.reason]
         if error.out_of_memory and planned.with_batch is not None and setting.batch > 1:
-            reasons.append(f"out of memory at batch {setting.batch}: batch {setting.batch // 2} is tried instead")
+            reasons.append(tried_instead(setting.batch))
             try:
                 found.smaller.append(planned.with_batch(setting.batch // 2))
             except PipelineError as unmade:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,10 @@ from pipeline import machine, runtimes
 from pipeline.bench import subjects
 from pipeline.bench.grid import Axes, cells, model_key
 from pipeline.bench.inputs import Inputs, hash_of
-from pipeline.bench.measure import Planned
+from pipeline.bench.measure import Planned, tried_instead
 from pipeline.bench.settings import Setting
 from pipeline.bench.subjects import Model, Request
+from pipeline.bench.worker import is_out_of_memory
 from pipeline.errors import ArtifactError, PipelineError, UsageError
 from pipeline.runtimes import REFERENCE
 from pipeline.store import Store
@@ -214,10 +216,9 @@ def lay_out(
 
 def plan(possible: Sequence[Possible], inputs: Inputs, progress: Progress) -> Plan:
     """The cells with the files that they run; exports what is missing."""
-    files, failed = _files(possible, progress)
-    made = [each for each in possible if each.setting in files]
+    made, failed = _files(possible, inputs, progress)
     models: dict[str, JSON] = {}
-    return Plan([_planned(each, files[each.setting], inputs, models) for each in made], failed, models)
+    return Plan([_planned(each, file, inputs, models) for each, file in made], failed, models)
 
 
 def _request(source: Source, setting: Setting, inputs: Inputs, cache: Path) -> Request:
@@ -235,38 +236,61 @@ def _request(source: Source, setting: Setting, inputs: Inputs, cache: Path) -> R
     )
 
 
-def _files(possible: Sequence[Possible], progress: Progress) -> tuple[dict[Setting, Path], list[tuple[Setting, str]]]:
-    """The file of each cell; or why there is none. Cells that run the same file ask for it once: failing takes long, too."""
-    files: dict[Setting, Path] = {}
+def _files(
+    possible: Sequence[Possible], inputs: Inputs, progress: Progress
+) -> tuple[list[tuple[Possible, Path]], list[tuple[Setting, str]]]:
+    """The cells with their files; and those without one, with the reason. Where an exporter had no memory for a batch, half of it
+    is tried. Cells that run the same file ask for it once: failing takes long, too."""
+    made: list[tuple[Possible, Path]] = []
     failed: list[tuple[Setting, str]] = []
-    known: dict[Request, Path | str] = {}
+    known: dict[Request, Path | PipelineError] = {}
+    queue = deque(possible)
+    settings = {each.setting for each in possible}
     with progress("export", len(possible)) as advance:
-        for each in possible:
+        while queue:
+            each = queue.popleft()
+            batch = each.setting.batch
             advance(0, cell=f"{each.setting.task}, {each.setting.runtime} {each.setting.precision}")
-            key = replace(each.request, device="", threads=0)
-            if key not in known:
-                try:
-                    known[key] = subjects.export(each.request)
-                except PipelineError as error:
-                    known[key] = " ".join(error.message.split()).rstrip(".")
-            found = known[key]
+            found = _export(each.request, known)
             if isinstance(found, Path):
-                files[each.setting] = found
+                made.append((each, found))
             else:
-                failed.append((each.setting, found))
+                reason = " ".join(found.message.split()).rstrip(".")
+                if batch > 1 and is_out_of_memory(str(found)):
+                    reason = f"{reason}; {tried_instead(batch)}"
+                    smaller = _with_batch(each, batch // 2, inputs)
+                    if smaller.setting not in settings:
+                        settings.add(smaller.setting)
+                        queue.appendleft(smaller)
+                        advance(-1)  # in place of the one that was too large
+                failed.append((each.setting, reason))
             advance(1)
-    return files, failed
+    return made, failed
+
+
+def _export(request: Request, known: dict[Request, Path | PipelineError]) -> Path | PipelineError:
+    key = replace(request, device="", threads=0)
+    if key not in known:
+        try:
+            known[key] = subjects.export(request)
+        except PipelineError as error:
+            known[key] = error
+    return known[key]
+
+
+def _with_batch(cell: Possible, batch: int, inputs: Inputs) -> Possible:
+    old = cell.setting
+    key = model_key(cell.source.model.name, old.runtime, old.precision, old.imgsz, batch)
+    setting = replace(old, batch=batch, model=key)
+    return Possible(cell.source, setting, _request(cell.source, setting, inputs, cell.request.cache))
 
 
 def _planned(cell: Possible, file: Path, inputs: Inputs, models: dict[str, JSON]) -> Planned:
     """The cell, whose file is described in `models`."""
 
     def with_batch(batch: int) -> Planned:
-        old = cell.setting
-        key = model_key(cell.source.model.name, old.runtime, old.precision, old.imgsz, batch)
-        setting = replace(old, batch=batch, model=key)
-        request = _request(cell.source, setting, inputs, cell.request.cache)
-        return _planned(Possible(cell.source, setting, request), subjects.export(request), inputs, models)
+        smaller = _with_batch(cell, batch, inputs)
+        return _planned(smaller, subjects.export(smaller.request), inputs, models)
 
     if cell.setting.model not in models:
         models[cell.setting.model] = _entry(cell.source, cell.setting, file)

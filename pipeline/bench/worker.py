@@ -28,13 +28,14 @@ from pipeline.bench.watch import Sensors, Watch
 
 JSON = dict[str, Any]
 
-_MEMORY = re.compile(
-    r"out_?of_?memory|out of memory|(?:cannot|can't|failed to) allocate|bad_alloc|bad allocation|not enough memory|memoryerror"
-    r"|\boom\b|available memory of|exceeded max size of memory|cublas_status_alloc_failed",
-    re.IGNORECASE,
-)
 _KILLED = -9
 """The exit code of a process that Linux ended because memory was gone."""
+_MEMORY = re.compile(
+    r"out_?of_?memory|out of memory|(?:cannot|can't|failed to) allocate|bad_alloc|bad allocation|not enough memory|memoryerror"
+    r"|\boom\b|available memory of|exceeded max size of memory|cublas_status_alloc_failed"
+    rf"|exit code {_KILLED}\b",
+    re.IGNORECASE,
+)
 _LONGEST_REASON = 300
 _LEAST = 2
 """Batches of a round, and of a window of the warm-up."""
