@@ -249,7 +249,7 @@ def _files(
     with progress("export", len(possible)) as advance:
         while queue:
             each = queue.popleft()
-            batch = each.setting.batch
+            batch, steps = each.setting.batch, 1
             advance(0, cell=f"{each.setting.task}, {each.setting.runtime} {each.setting.precision}")
             found = _export(each.request, known)
             if isinstance(found, Path):
@@ -262,9 +262,9 @@ def _files(
                     if smaller.setting not in settings:
                         settings.add(smaller.setting)
                         queue.appendleft(smaller)
-                        advance(-1)  # in place of the one that was too large
+                        steps = 0  # it takes the place of the one that was too large
                 failed.append((each.setting, reason))
-            advance(1)
+            advance(steps)
     return made, failed
 
 
