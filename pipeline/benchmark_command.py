@@ -115,9 +115,11 @@ def measure(options: Options, console: Console) -> int:
             if (work / RECORD).exists():
                 console.say(f"\nthe partial record: {work / RECORD}")
             raise
+        _say_figures(done, console)
+        session.write(work, done)
         manifest = _manifest(done, recipe, key, time.monotonic() - clock, machine.git_commit(base))
         version = project.store.publish(BENCHMARK, work, manifest, [])
-    _say(done, version, console)
+    _say_where(done, version, console)
     return 0 if any(cell["phases"] for cell in done["cells"]) else ExportError.exit_code
 
 
@@ -274,7 +276,7 @@ def _manifest(record: JSON, recipe: Mapping[str, object], key: str, seconds: flo
     }
 
 
-def _say(record: JSON, version: Version, console: Console) -> None:
+def _say_figures(record: JSON, console: Console) -> None:
     from pipeline.bench import tables
 
     for heading, (header, rows) in tables.sections(record):
@@ -284,6 +286,9 @@ def _say(record: JSON, version: Version, console: Console) -> None:
         console.say()
     for line in found:
         console.say(f"  {line}")
+
+
+def _say_where(record: JSON, version: Version, console: Console) -> None:
     path = version.path / RECORD
     console.say(f"\n{version.name}: {version.manifest['headline']}", "bold")
     console.say(f"record: {path}")

@@ -114,10 +114,11 @@ def _run(folder: Path, options: argparse.Namespace, say: Plain) -> int:
     say(f"Measuring {len(planned)} cells takes about {rough(least_s)}, longer where a model is slow. Leave the machine alone.")
     try:
         record = session.run(out, record, planned, skipped, failed, method, say.progress, say)
+        say(f"\n{tables.text(record)}")
+        session.write(out, record)
     finally:
         if (out / RECORD).exists():
             files.write_text(out / SUMMARY, tables.text(records.read(out / RECORD)))
-    say(f"\n{tables.text(record)}")
     say(f"In {out}: {RECORD}, which is to be brought back, {session.TABLE} and {SUMMARY}.")
     return 0
 

@@ -29,7 +29,7 @@ def run(
     progress: Callable[[str, int], AbstractContextManager[Advance]],
     warn: Callable[[str], object],
 ) -> JSON:
-    """Measure what is not measured yet, and write `record.json` and `record.csv` to `folder`.
+    """Measure what is not measured yet. After every group, `record.json` in `folder` is the partial record.
 
     Args:
         folder: may hold the partial record of an earlier run of the same plan: the cells that it measured are kept.
@@ -39,10 +39,7 @@ def run(
         failed: cells whose file could not be made, with the reason.
 
     Returns:
-        The record.
-
-    Raises:
-        OSError: the record cannot be written at the end. Meanwhile that is a warning: the cells are still in memory.
+        The record, for `write`. Where a partial one cannot be written that is a warning: the cells are still in memory.
     """
     before = _before(folder / RECORD, record)
     cells = {Setting.of(cell): cell for cell in before["cells"]}
@@ -51,6 +48,7 @@ def run(
     order = [each.setting for each in planned]
     unmeasured = {setting: ("skipped", why) for setting, why in skipped} | {setting: ("failed", why) for setting, why in failed}
     record = {**record, "cells": []}
+    warned: set[str] = set()
 
     def update(reason: str) -> None:
         known = {setting: blank(setting, status, [why]) for setting, (status, why) in unmeasured.items()} | cells
@@ -65,7 +63,10 @@ def run(
         try:
             records.write(folder / RECORD, record)
         except OSError as error:
-            warn(f"the cells so far cannot be saved ({error.strerror or error}); measuring goes on")
+            text = f"the cells so far cannot be saved ({error.strerror or error}); measuring goes on"
+            if text not in warned:
+                warned.add(text)
+                warn(text)
 
     def keep(group: Sequence[JSON]) -> None:
         cells.update({Setting.of(cell): cell for cell in group})
@@ -79,9 +80,13 @@ def run(
             keep(interruption.cells)
             raise
     update("")
+    return record
+
+
+def write(folder: Path, record: JSON) -> None:
+    """The whole record and its table; what was measured should have been shown before, for it is lost where this fails."""
     records.write(folder / RECORD, record)
     records.write_csv(folder / TABLE, record)
-    return record
 
 
 def goes_on(before: JSON, record: JSON) -> bool:

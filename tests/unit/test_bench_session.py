@@ -65,6 +65,7 @@ def test_a_session_writes_a_whole_record_and_a_table(tmp_path: Path) -> None:
     unmade = setting(runtime="litert")
     why = {"skipped": [(impossible, "no NVIDIA GPU")], "failed": [(unmade, "no converter")]}
     found = run(tmp_path, started(), Bar(), planned(), planned(threads=2), **why)
+    session.write(tmp_path, found)
     assert record.read(tmp_path / RECORD) == found
     assert [(cell["runtime"], cell["status"]) for cell in found["cells"]] == [
         ("onnx", "valid"),
@@ -128,22 +129,19 @@ def test_cells_of_another_plan_are_not_taken_over(tmp_path: Path, change: str) -
     elif change == "damaged":
         files.write_text(tmp_path / RECORD, '{"kind": ')
     else:
-        run(tmp_path, given, Bar(), planned(), planned(threads=2))
+        session.write(tmp_path, run(tmp_path, given, Bar(), planned(), planned(threads=2)))
     bar = Bar()
     run(tmp_path, given, bar, planned(), planned(threads=2))
     assert bar.total == 2 * (1 + FAST.rounds)
 
 
 def test_a_disk_that_is_full_meanwhile_does_not_end_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, calls, told = record.write, [], []
+    told: list[str] = []
 
-    def full_once(path: Path, what: dict[str, Any]) -> None:
-        calls.append(path)
-        if len(calls) == 1:
-            raise OSError(28, "No space left on device")
-        write(path, what)
+    def full(path: Path, what: dict[str, Any]) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(record, "write", full_once)
+    monkeypatch.setattr(record, "write", full)
     found = run(tmp_path, started(), Bar(), planned(), planned(threads=2), warn=told.append)
     assert told == ["the cells so far cannot be saved (No space left on device); measuring goes on"]
     assert [cell["status"] for cell in found["cells"]] == ["valid", "valid"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -311,6 +312,23 @@ def test_tables_remarks_and_what_to_do_next_are_told(capsys: pytest.CaptureFixtu
     for said in ("p50 [95 %]", "throughput: batches", "(best)", "benchmark@v1: 6 cells: 3 valid, 3 skipped", "benchmark compare"):
         assert said in out
     assert "skipped: pytorch fp16 on cpu: pytorch runs the checkpoint as it was trained, in fp32 (3 cells, the first)" in out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_is_loaded")
+def test_where_the_disk_is_full_the_figures_are_at_least_shown(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, what: JSON) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record, "write", full)
+    assert run(*FAST, "--threads", "1,2", "benchmark.together=1") == 3
+    told = capsys.readouterr()
+    assert "p50 [95 %]" in told.out
+    assert told.err.count("the cells so far cannot be saved (No space left on device)") == 1
+    assert "the disk is full" in told.err
+    assert not list(here.glob("runs/benchmark/v*"))
 
 
 # ---------------------------------------------------------------- Ctrl-C
