@@ -145,9 +145,11 @@ def history(options: Options, console: Console) -> int:
         written = page.write(options.out, "Benchmark: history", history=found)
         advance()
     console.say(f"{found.phase.replace('_', ' ')}, milliseconds per image", "bold")
-    console.table(("cell", "records", "first", "newest", ""), [_trend_row(trend, found.threshold) for trend in found.trends])
+    console.table(("cell", "records", "first", "newest", ""), [_trend_row(trend) for trend in found.trends])
     if lost := found.regressions:
         console.say(f"  {len(lost)} of {plural(len(found.trends), 'cell')} slower than before", "red")
+    if unclear := found.unclear:
+        console.say(f"  {len(unclear)} of {plural(len(found.trends), 'cell')} cannot be told: {following.REMEDY}", "dim")
     for name, reasons in found.records_left_out.items():
         console.say(f"  {name} is left out: {'; '.join(reasons)}", "dim")
     _say_left_out(found.left_out, console)
@@ -157,10 +159,9 @@ def history(options: Options, console: Console) -> int:
     return 0
 
 
-def _trend_row(trend: Trend, threshold: float) -> tuple[str, ...]:
+def _trend_row(trend: Trend) -> tuple[str, ...]:
     first, newest = trend.points[0], trend.points[-1]
-    change = newest.regression or newest.gain or f"no change beyond {threshold:.0%}"
-    return trend.title, str(len(trend.points)), _ms(first.ms), _ms(newest.ms), change
+    return trend.title, str(len(trend.points)), _ms(first.ms), _ms(newest.ms), newest.told
 
 
 # ---------------------------------------------------------------- recommend

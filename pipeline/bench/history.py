@@ -2,7 +2,8 @@
 
 Each cell is followed through the records that hold it, in the order they were made, and held against the one before and against
 the fastest ever. The fastest of many is partly luck, and a small loss is no news: a regression is flagged where the whole
-interval of the slowdown lies above 1 by more than a threshold.
+interval of the slowdown lies above 1 by more than a threshold. That nothing changed is said only
+where the whole interval lies within the threshold; of the others, that it cannot be told.
 
 Records of another machine, of other inputs or by another method than the newest are left out, with the reason.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.bench import END_TO_END
 from pipeline.bench.cells import Cell, LeftOut, Record, cells_of, hardware, ratio, shown, usable
@@ -19,8 +20,11 @@ from pipeline.bench.compare import differing
 from pipeline.bench.statistics import Ratio
 from pipeline.errors import DataError
 
+Change = Literal["", "slower", "faster", "none", "unclear"]
+
 THRESHOLD = 0.05
 MOST_CHANGES = 6
+REMEDY = "more rounds make intervals narrower (benchmark.rounds, and no --quick)"
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Point:
     Attributes:
         slowdown: its time by that of the point before; None for the first.
         slowdown_to_best: its time by that of the fastest point before; None for the first.
-        regression: a sentence where it became slower beyond the threshold, else "".
-        gain: a sentence where it became faster than the point before beyond the threshold, else "".
+        change: "slower" or "faster" beyond the threshold, "none" within it, "unclear"; "" for the first.
+        told: that as a sentence.
     """
 
     record: str
@@ -39,8 +43,8 @@ class Point:
     ms: float
     slowdown: Ratio | None
     slowdown_to_best: Ratio | None
-    regression: str
-    gain: str
+    change: Change
+    told: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,12 @@ class History:
     @property
     def regressions(self) -> list[tuple[Trend, Point]]:
         """What the newest point of a trend lost; earlier losses stand in their points."""
-        return [(trend, trend.points[-1]) for trend in self.trends if trend.points[-1].regression]
+        return [(trend, trend.points[-1]) for trend in self.trends if trend.points[-1].change == "slower"]
+
+    @property
+    def unclear(self) -> list[Trend]:
+        """Those whose newest point may be slower or faster beyond the threshold, or neither."""
+        return [trend for trend in self.trends if trend.points[-1].change == "unclear"]
 
 
 def follow(records: Mapping[str, Record], phase: str = END_TO_END, threshold: float = THRESHOLD, seed: int = 0) -> History:
@@ -136,21 +145,26 @@ def _unlike(newest: tuple[str, Record], record: tuple[str, Record], phase: str) 
 def _trend(cells: list[Cell], records: Mapping[str, Record], phase: str, threshold: float, seed: int) -> Trend:
     points: list[Point] = []
     best = before = cells[0]
-    for number, cell in enumerate(cells):
-        slowdown = to_best = None
-        regression = gain = ""
-        if number:
-            slowdown = ratio(cell, before, phase, seed)
-            to_best = slowdown if best is before else ratio(cell, best, phase, seed)
-            changes = _changes(records[before.record], records[cell.record])
-            if slowdown.low > 1 + threshold:
-                regression = f"{_told(slowdown)} slower than in {before.record}{changes}"
-            elif to_best.low > 1 + threshold:
-                regression = f"{_told(to_best)} slower than at its best, in {best.record}"
-            if slowdown.high < 1 / (1 + threshold):
-                gain = f"{_told(slowdown.inverse())} faster than in {before.record}{changes}"
-        ms = cell.typical_ms(phase)
-        points.append(Point(cell.record, str(records[cell.record]["created_at"]), ms, slowdown, to_best, regression, gain))
+    limit = 1 + threshold
+    for cell in cells:
+        made_at, ms = str(records[cell.record]["created_at"]), cell.typical_ms(phase)
+        if not points:
+            points.append(Point(cell.record, made_at, ms, None, None, "", ""))
+            continue
+        slowdown = ratio(cell, before, phase, seed)
+        to_best = slowdown if best is before else ratio(cell, best, phase, seed)
+        changes = _changes(records[before.record], records[cell.record])
+        change: Change = "unclear"
+        told = f"cannot be told: {slowdown.low:.2f} to {slowdown.high:.2f} times what it took in {before.record}"
+        if slowdown.low > limit:
+            change, told = "slower", f"{_told(slowdown)} slower than in {before.record}{changes}"
+        elif to_best.low > limit:
+            change, told = "slower", f"{_told(to_best)} slower than at its best, in {best.record}"
+        elif slowdown.high < 1 / limit:
+            change, told = "faster", f"{_told(slowdown.inverse())} faster than in {before.record}{changes}"
+        elif 1 / limit <= slowdown.low and slowdown.high <= limit:
+            change, told = "none", f"no change beyond {threshold:.0%}"
+        points.append(Point(cell.record, made_at, ms, slowdown, to_best, change, told))
         before = cell
         best = min(best, cell, key=lambda each: each.typical_ms(phase))
     return Trend(cells[0].title(), tuple(points))

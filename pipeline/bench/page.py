@@ -14,7 +14,7 @@ from pipeline import files
 from pipeline.bench import END_TO_END, PHASES, pictures
 from pipeline.bench.cells import Cell, Record, cells_of, hardware, shown
 from pipeline.bench.compare import Comparison, Row
-from pipeline.bench.history import History, Trend
+from pipeline.bench.history import REMEDY, History, Trend
 from pipeline.bench.recommend import Recommendation, asked
 from pipeline.web import charts
 from pipeline.web.page import environment
@@ -175,6 +175,8 @@ def _history(history: History) -> JSON:
         "phase": _words(history.phase),
         "threshold": history.threshold,
         "regressions": history.regressions,
+        "unclear": len(history.unclear),
+        "remedy": REMEDY,
         "trends": history.trends,
         "charts": [_chart(trend) for trend in history.trends[:MOST_CHARTS]],
         "left_out": history.left_out,
