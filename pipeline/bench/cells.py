@@ -169,6 +169,11 @@ class Cell:
         """The statistic of this cell's scenario, over all rounds."""
         return statistics.compute(self.samples(phase), self.statistic) / statistics.NS_PER_MS / self.batch
 
+    def interval_ms(self, phase: str, seed: int = 0) -> tuple[float, float] | None:
+        """Its 95 % interval; None for a single sample."""
+        found = statistics.interval(self.samples(phase), self.statistic, seed)
+        return found and (found[0] / statistics.NS_PER_MS / self.batch, found[1] / statistics.NS_PER_MS / self.batch)
+
 
 def ratio(over: Cell, under: Cell, phase: str, seed: int = 0) -> Ratio:
     """Time per image of one cell by that of another, judged as the scenario of the first is; both are `usable`."""

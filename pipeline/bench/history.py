@@ -32,6 +32,7 @@ class Point:
     """A cell as one record measured it.
 
     Attributes:
+        ms, interval_ms: per image, and its 95 % interval.
         slowdown: its time by that of the point before; None for the first.
         slowdown_to_best: its time by that of the fastest point before; None for the first.
         change: "slower" or "faster" beyond the threshold, "none" within it, "unclear"; "" for the first.
@@ -41,6 +42,7 @@ class Point:
     record: str
     created_at: str
     ms: float
+    interval_ms: tuple[float, float] | None
     slowdown: Ratio | None
     slowdown_to_best: Ratio | None
     change: Change
@@ -147,9 +149,9 @@ def _trend(cells: list[Cell], records: Mapping[str, Record], phase: str, thresho
     best = before = cells[0]
     limit = 1 + threshold
     for cell in cells:
-        made_at, ms = str(records[cell.record]["created_at"]), cell.typical_ms(phase)
+        measured = cell.record, str(records[cell.record]["created_at"]), cell.typical_ms(phase), cell.interval_ms(phase, seed)
         if not points:
-            points.append(Point(cell.record, made_at, ms, None, None, "", ""))
+            points.append(Point(*measured, None, None, "", ""))
             continue
         slowdown = ratio(cell, before, phase, seed)
         to_best = slowdown if best is before else ratio(cell, best, phase, seed)
@@ -164,7 +166,7 @@ def _trend(cells: list[Cell], records: Mapping[str, Record], phase: str, thresho
             change, told = "faster", f"{_told(slowdown.inverse())} faster than in {before.record}{changes}"
         elif 1 / limit <= slowdown.low and slowdown.high <= limit:
             change, told = "none", f"no change beyond {threshold:.0%}"
-        points.append(Point(cell.record, made_at, ms, slowdown, to_best, change, told))
+        points.append(Point(*measured, slowdown, to_best, change, told))
         before = cell
         best = min(best, cell, key=lambda each: each.typical_ms(phase))
     return Trend(cells[0].title(), tuple(points))

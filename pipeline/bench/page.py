@@ -186,7 +186,9 @@ def _history(history: History) -> JSON:
 
 def _chart(trend: Trend) -> charts.LineChart:
     runs = [float(number) for number in range(1, len(trend.points) + 1)]
-    return charts.line_chart(trend.title, runs, {"ms per image": [point.ms for point in trend.points]})
+    name, points = "ms per image", trend.points
+    whiskers = {name: [point.interval_ms for point in points]}
+    return charts.line_chart(trend.title, runs, {name: [point.ms for point in points]}, whiskers=whiskers)
 
 
 def _recommendation(recommendation: Recommendation, out: Path) -> JSON:

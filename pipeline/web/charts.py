@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 26
 
 Series = Mapping[str, Sequence[float | None]]
+Whiskers = Mapping[str, Sequence[tuple[float, float] | None]]
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Line:
     Attributes:
         points: `x,y x,y …` in the chart's units, a string a stretch without gaps.
         dots: positions of all values, drawn where they are few.
+        whiskers: (x, y of the low end, y of the high end) of the values whose interval is known.
         last: the value at the end, for the legend.
     """
 
     name: str
     points: tuple[str, ...]
     dots: tuple[tuple[float, float], ...]
+    whiskers: tuple[tuple[float, float, float], ...]
     last: str
 
 
@@ -50,14 +53,24 @@ class LineChart:
     width, height, left, right, top, bottom = WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
 
 
-def line_chart(title: str, x: Sequence[float], series: Series, mark: float | None = None, unit_range: bool = False) -> LineChart:
+def line_chart(
+    title: str,
+    x: Sequence[float],
+    series: Series,
+    mark: float | None = None,
+    unit_range: bool = False,
+    whiskers: Whiskers | None = None,
+) -> LineChart:
     """Lines over a common x; None is a gap.
 
     Args:
         mark: x at which a vertical line stands.
         unit_range: the values are shares, and the axis goes from 0 to 1.
+        whiskers: the interval of each value, by the names of `series`.
     """
+    intervals = {name: [] if whiskers is None else whiskers[name] for name in series}
     known = [value for values in series.values() for value in values if value is not None]
+    known += [end for ends in intervals.values() for pair in ends if pair for end in pair]
     y_values = [0.0, 0.25, 0.5, 0.75, 1.0] if unit_range else ticks(min(known), max(known), 5)
     x_low, x_high = min(x), max(x)
     y_low, y_high = y_values[0], y_values[-1]
@@ -73,7 +86,8 @@ def line_chart(title: str, x: Sequence[float], series: Series, mark: float | Non
     for name, values in series.items():
         dots = [None if value is None else (at_x(position), at_y(value)) for position, value in zip(x, values, strict=True)]
         last = next((value for value in reversed(values) if value is not None), None)
-        lines.append(Line(name, _stretches(dots), tuple(dot for dot in dots if dot), _shown(last)))
+        bars = tuple((at_x(at), at_y(ends[0]), at_y(ends[1])) for at, ends in zip(x, intervals[name], strict=False) if ends)
+        lines.append(Line(name, _stretches(dots), tuple(dot for dot in dots if dot), bars, _shown(last)))
     # The first epoch is always named; a round number too close to it is not.
     apart = [value for value in ticks(x_low, x_high, 6) if x_low + 0.08 * (x_high - x_low) < value <= x_high]
     named = [x_low, *(value for value in apart if value == round(value))]

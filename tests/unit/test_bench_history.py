@@ -75,8 +75,10 @@ def test_where_the_interval_is_wide_nobody_says_that_nothing_changed() -> None:
     history = follow(by_label(day(1, uneven(38, 44, 36)), day(2, uneven(47, 54, 41))))
     assert not history.regressions
     (trend,) = history.unclear
-    found = trend.points[-1].slowdown
+    found, ends = trend.points[-1].slowdown, trend.points[-1].interval_ms
     assert found is not None
+    assert ends is not None
+    assert ends[0] < trend.points[-1].ms < ends[1]
     assert found.value > 1.1
     assert trend.points[-1].told == f"cannot be told: {found.low:.2f} to {found.high:.2f} times what it took in day 1"
 
@@ -131,5 +133,6 @@ def test_the_history_as_json() -> None:
     told = json.loads(json.dumps(as_json(history)))
     first, second = told["trends"][0]["points"]
     assert first["slowdown"] is None
+    assert first["interval_ms"][0] < first["ms"] < first["interval_ms"][1]
     assert second["slowdown"]["value"] == pytest.approx(2, rel=0.05)
     assert second["change"] == "slower"

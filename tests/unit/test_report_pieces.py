@@ -58,6 +58,16 @@ def test_a_gap_is_not_bridged() -> None:
     assert len(chart.lines[0].points) == 2
 
 
+def test_whiskers_reach_as_far_as_the_interval_and_stay_inside() -> None:
+    chart = charts.line_chart("x", [1, 2], {"line": [10, 20]}, whiskers={"line": [(5, 12), None]})
+    ((x, low, high),) = chart.lines[0].whiskers
+    assert x == chart.lines[0].dots[0][0]
+    assert chart.bottom >= low > chart.lines[0].dots[0][1] > high >= chart.top
+    without = charts.line_chart("x", [1, 2], {"line": [10, 20]})
+    assert without.lines[0].whiskers == ()
+    assert without.y_ticks[0][1] == "10"
+
+
 @pytest.mark.parametrize("shape", [(480, 640), (2000, 30), (3000, 4000)])
 def test_a_picture_never_exceeds_its_limit(shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8)
