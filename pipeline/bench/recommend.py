@@ -9,17 +9,19 @@ The Pareto front holds the cells that no other beats in both mAP and latency: an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from pipeline.bench import END_TO_END
-from pipeline.bench.cells import Cell, LeftOut, Record, cells_of, shown, usable
+from pipeline.bench import END_TO_END, statistics
+from pipeline.bench.cells import Cell, LeftOut, Record, cells_of, ratio, shown, usable
 from pipeline.bench.settings import SINGLE_STREAM
 from pipeline.errors import DataError, UsageError, did_you_mean
 from pipeline.wording import listed
+
+MOST_RIVALS = 3
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,12 @@ def recommend(records: Mapping[str, Record], wish: Wish) -> Recommendation:
             list(map(str, left_out)),
         )
     candidates = sorted((_candidate(cell, wish) for cell in good), key=lambda each: each.latency_ms)
-    chosen = next((each for each in candidates if not each.failures), None)
+    meeting = [place for place, each in enumerate(candidates) if not each.failures]
+    chosen = None
+    if meeting:
+        first, *others = (candidates[place] for place in meeting)
+        notes = *first.notes, *_rivals(first.cell, [each.cell for each in others])
+        chosen = candidates[meeting[0]] = replace(first, notes=notes)
     front = _front(candidates)
     return Recommendation(wish, task, chosen, tuple(candidates), front, tuple(left_out), _summary(chosen, candidates, wish))
 
@@ -163,6 +170,8 @@ def _is_on(cell: Cell, device: str | None) -> bool:
 def _candidate(cell: Cell, wish: Wish) -> Candidate:
     times = cell.times_ms(END_TO_END)
     fps = 1000 / float(times.mean())
+    limits = statistics.interval(cell.samples(END_TO_END), "mean")
+    fps_high, fps_low = (1000 * statistics.NS_PER_MS / limit for limit in limits) if limits else (fps, fps)
     p99 = float(np.percentile(times, 99))
     on_gpu = cell.data.get("gpu_memory_peak_mib")
     memory = cell.data.get("memory_peak_mib") if on_gpu is None else on_gpu
@@ -172,7 +181,9 @@ def _candidate(cell: Cell, wish: Wish) -> Candidate:
         frame_ms = 1000 / wish.target_fps
         if fps < wish.target_fps:
             failures.append(f"too slow: {fps:.1f} images per second")
-        elif p99 > frame_ms:
+        elif fps_low < wish.target_fps:
+            notes.append(f"it may be too slow: the 95 % interval is {fps_low:.1f} to {fps_high:.1f} images per second")
+        if fps >= wish.target_fps and p99 > frame_ms:
             notes.append(f"one image in a hundred takes {p99:.1f} ms or more, longer than the {frame_ms:.1f} ms of a frame")
     if wish.min_map is not None:
         if accuracy is None:
@@ -191,6 +202,20 @@ def _candidate(cell: Cell, wish: Wish) -> Candidate:
     return Candidate(cell, cell.typical_ms(END_TO_END), p99, fps, accuracy, memory, tuple(failures), tuple(notes))
 
 
+def _rivals(chosen: Cell, others: Sequence[Cell]) -> Iterator[str]:
+    """A note where others that meet the wish may be as fast."""
+    noise = [cell for cell in others if ratio(cell, chosen, END_TO_END).is_noise]
+    if noise:
+        more = len(noise) - MOST_RIVALS
+        yield f"as fast, within the noise: {'; '.join(map(_named, noise[:MOST_RIVALS]))}" + (
+            f"; and {more} more" if more > 0 else ""
+        )
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.title('model', 'runtime', 'precision', 'place', 'imgsz')} of {cell.record}"
+
+
 def _front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Of candidates from fast to slow, those more accurate than all faster ones."""
     front: list[Candidate] = []
@@ -207,13 +232,6 @@ def _front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 def _summary(chosen: Candidate | None, candidates: Sequence[Candidate], wish: Wish) -> str:
     if chosen:
         accuracy = f", mAP50-95 {chosen.map50_95:.3f}" if chosen.map50_95 is not None else ""
-        return (
-            f"Take {chosen.cell.title('model', 'runtime', 'precision', 'place', 'imgsz')} of {chosen.cell.record}: "
-            f"{chosen.fps:.1f} images per second, p50 {chosen.latency_ms:.1f} ms{accuracy}."
-        )
+        return f"Take {_named(chosen.cell)}: {chosen.fps:.1f} images per second, p50 {chosen.latency_ms:.1f} ms{accuracy}."
     nearest = min(candidates, key=lambda each: (len(each.failures), each.latency_ms))
-    return (
-        f"Nothing measured offers {asked(wish)}. Nearest is "
-        f"{nearest.cell.title('model', 'runtime', 'precision', 'place', 'imgsz')} of {nearest.cell.record}: "
-        f"{'; '.join(nearest.failures)}."
-    )
+    return f"Nothing measured offers {asked(wish)}. Nearest is {_named(nearest.cell)}: {'; '.join(nearest.failures)}."

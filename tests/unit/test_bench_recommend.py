@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.bench.recommend import Recommendation, Wish, as_json, asked, recommend
@@ -59,6 +60,27 @@ def test_each_other_says_why_not() -> None:
     assert "mAP50-95 0.520" in found.summary
     assert found.chosen
     assert found.chosen.notes == ("its mAP was measured on test of v3",)
+
+
+def test_others_that_may_be_as_fast_are_named() -> None:
+    speeds = {"n": 40.0, "twin": 40.05, "slow": 60.0, **{f"as fast {number}": 40.1 for number in range(3)}}
+    uneven = np.repeat([[1.0], [1.05], [1.1], [1.05], [1]], 20, axis=1)
+    cells = [make_cell(list(ms * uneven), model=name) for name, ms in speeds.items()]
+    found = recommend({"laptop": make_record(cells)}, Wish())
+    assert found.chosen
+    assert found.chosen in found.candidates
+    (note,) = found.chosen.notes
+    place = "onnx · fp32 · cpu, 2 threads · 640 px of laptop"
+    assert note == f"as fast, within the noise: twin · {place}; as fast 0 · {place}; as fast 1 · {place}; and 1 more"
+
+
+def test_a_rate_that_is_met_by_luck_perhaps_is_told() -> None:
+    uneven = make_cell([np.full(20, ms) for ms in (28.0, 36.0, 30.0, 37.0, 31.0)])
+    found = recommend({"laptop": make_record([uneven])}, Wish(target_fps=30)).chosen
+    assert found
+    assert found.fps > 30
+    assert found.notes[0].startswith("it may be too slow: the 95 % interval is 2")
+    assert found.notes[0].endswith(" images per second")
 
 
 def test_where_nothing_meets_the_wish_the_nearest_is_named() -> None:
