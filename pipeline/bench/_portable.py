@@ -81,13 +81,8 @@ def split(image: Pixels) -> tuple[Pixels, ...]:
     return tuple(np.ascontiguousarray(image[..., channel]) for channel in range(image.shape[2]))
 
 
-def getNumThreads() -> int:  # noqa: N802 - OpenCV's name
-    """One: numpy's element-wise functions have no threads."""
-    return 1
-
-
 def setNumThreads(number: int) -> None:  # noqa: N802 - OpenCV's name
-    """Nothing to set."""
+    """Nothing to set: numpy's element-wise functions have no threads."""
 
 
 def _blend(image: Floats, length: int, axis: int) -> Floats:

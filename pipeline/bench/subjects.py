@@ -192,20 +192,24 @@ def load(request: Request, file: Path | None = None) -> Subject:
     path = export(request) if file is None else file
     module = runtimes.module(request.runtime)
     threads = request.threads or machine.usable_cores()
+    import cv2
+
     from pipeline.bench import _tasks
 
+    # As in `predict`: threads of OpenCV get in the way of the runtime's, and scale a photo no faster (benchmarks/method.py).
+    cv2.setNumThreads(1)
     options = LoadOptions(
         threads=threads, thresholds=_tasks.THRESHOLDS, imgsz=request.imgsz, batch=request.batch, cache=request.cache
     )
     if request.model.task == "detect":
         detector = module.load(path, request.device, options)
         _check_size(path, detector.imgsz, detector.batch, detector.fixed_batch, request)
-        return _of_detector(path, detector, request, threads)
+        return _of_detector(path, detector, request)
     network = module.open_network(path, request.device, options)
     if network.task != request.model.task:
         raise TrainingError(f"{path} is a '{network.task}' model, and not one for '{request.model.task}'.")
     _check_size(path, network.imgsz, network.batch, network.fixed_batch, request)
-    return _of_network(path, network, request, threads)
+    return _of_network(path, network, request)
 
 
 def _check_size(path: Path, imgsz: tuple[int, int], batch: int, fixed: bool, request: Request) -> None:
@@ -228,12 +232,11 @@ def _decoder() -> Callable[[Path], Image]:
     return images.decode
 
 
-def _of_detector(path: Path, detector: Detector, request: Request, threads: int) -> Subject:
+def _of_detector(path: Path, detector: Detector, request: Request) -> Subject:
     """The phases of `Detector` itself: what is timed is what predicts."""
     from pipeline.bench._tasks import Inputs, Outputs
 
     def preprocess(group: Sequence[Image]) -> Inputs:
-        _use_threads(threads)
         batch, letterboxes = detector.preprocess(group)
         return Inputs(batch, tuple(letterboxes))
 
@@ -247,14 +250,13 @@ def _of_detector(path: Path, detector: Detector, request: Request, threads: int)
     )
 
 
-def _of_network(path: Path, network: Network, request: Request, threads: int) -> Subject:
+def _of_network(path: Path, network: Network, request: Request) -> Subject:
     from pipeline.bench import _tasks
 
     classes, imgsz = len(network.class_names), request.imgsz
     before = _tasks.cropped if network.task == "classify" else _tasks.letterboxed
 
     def preprocess(group: Sequence[Image]) -> Inputs:
-        _use_threads(threads)
         return before(group, imgsz)
 
     def inference(inputs: Inputs) -> Outputs:
@@ -263,18 +265,9 @@ def _of_network(path: Path, network: Network, request: Request, threads: int) ->
     def postprocess(outputs: Outputs) -> list[Any]:
         _tasks.check(network, outputs.raw, str(path))
         if network.task == "segment":
-            _use_threads(threads)
             return list(_tasks.segmented(outputs, classes))
         if network.task == "pose":
             return list(_tasks.posed(outputs, classes, network.keypoints or (0, 0)))
         return list(_tasks.classified(outputs))
 
     return Subject(path, network.device, _decoder(), preprocess, inference, postprocess)
-
-
-def _use_threads(threads: int) -> None:
-    """OpenCV's number is one for the whole process, and importing ultralytics sets it to none."""
-    import cv2
-
-    if cv2.getNumThreads() != threads:
-        cv2.setNumThreads(threads)

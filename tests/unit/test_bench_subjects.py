@@ -132,6 +132,15 @@ def test_a_batch_gives_what_its_images_give_alone(task: str, find: Find) -> None
             assert iou(*boxes).max(axis=1).mean() > 0.98
 
 
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_opencv_has_no_threads_that_would_get_in_the_way_of_the_runtime(task: str, find: Find) -> None:
+    import cv2
+
+    cv2.setNumThreads(4)
+    answer(subjects.load(replace(find(task), threads=2)), picture("large"))
+    assert cv2.getNumThreads() in (0, 1)  # importing ultralytics sets none at all
+
+
 def test_an_export_is_made_once(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
     request = replace(find("classify"), runtime="onnx")
     first = subjects.export(request)
