@@ -2,8 +2,8 @@
 
 Each cell is followed through the records that hold it, in the order they were made, and held against the one before and against
 the fastest ever. The fastest of many is partly luck, and a small loss is no news: a regression is flagged where the whole
-interval of the slowdown lies above 1 by more than a threshold. That nothing changed is said only
-where the whole interval lies within the threshold; of the others, that it cannot be told.
+interval of the slowdown lies above 1 by more than a threshold. That nothing changed is said only where the whole interval lies
+within the threshold; of the others, that it cannot be told.
 
 Records of another machine, of other inputs or by another method than the newest are left out, with the reason.
 """

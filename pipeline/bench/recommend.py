@@ -181,10 +181,11 @@ def _candidate(cell: Cell, wish: Wish) -> Candidate:
         frame_ms = 1000 / wish.target_fps
         if fps < wish.target_fps:
             failures.append(f"too slow: {fps:.1f} images per second")
-        elif fps_low < wish.target_fps:
-            notes.append(f"it may be too slow: the 95 % interval is {fps_low:.1f} to {fps_high:.1f} images per second")
-        if fps >= wish.target_fps and p99 > frame_ms:
-            notes.append(f"one image in a hundred takes {p99:.1f} ms or more, longer than the {frame_ms:.1f} ms of a frame")
+        else:
+            if fps_low < wish.target_fps:
+                notes.append(f"it may be too slow: the 95 % interval is {fps_low:.1f} to {fps_high:.1f} images per second")
+            if p99 > frame_ms:
+                notes.append(f"one image in a hundred takes {p99:.1f} ms or more, longer than the {frame_ms:.1f} ms of a frame")
     if wish.min_map is not None:
         if accuracy is None:
             failures.append("its mAP is not known: nobody measured this file")
@@ -206,10 +207,8 @@ def _rivals(chosen: Cell, others: Sequence[Cell]) -> Iterator[str]:
     """A note where others that meet the wish may be as fast."""
     noise = [cell for cell in others if ratio(cell, chosen, END_TO_END).is_noise]
     if noise:
-        more = len(noise) - MOST_RIVALS
-        yield f"as fast, within the noise: {'; '.join(map(_named, noise[:MOST_RIVALS]))}" + (
-            f"; and {more} more" if more > 0 else ""
-        )
+        rest = f"; and {len(noise) - MOST_RIVALS} more" if len(noise) > MOST_RIVALS else ""
+        yield f"as fast, within the noise: {'; '.join(map(_named, noise[:MOST_RIVALS]))}{rest}"
 
 
 def _named(cell: Cell) -> str:
