@@ -68,7 +68,7 @@ def line_chart(
         unit_range: the values are shares, and the axis goes from 0 to 1.
         whiskers: the interval of each value, by the names of `series`.
     """
-    intervals = {name: [] if whiskers is None else whiskers[name] for name in series}
+    intervals: Whiskers = whiskers or {name: [None] * len(x) for name in series}
     known = [value for values in series.values() for value in values if value is not None]
     known += [end for ends in intervals.values() for pair in ends if pair for end in pair]
     y_values = [0.0, 0.25, 0.5, 0.75, 1.0] if unit_range else ticks(min(known), max(known), 5)
@@ -86,7 +86,7 @@ def line_chart(
     for name, values in series.items():
         dots = [None if value is None else (at_x(position), at_y(value)) for position, value in zip(x, values, strict=True)]
         last = next((value for value in reversed(values) if value is not None), None)
-        bars = tuple((at_x(at), at_y(ends[0]), at_y(ends[1])) for at, ends in zip(x, intervals[name], strict=False) if ends)
+        bars = tuple((at_x(at), at_y(ends[0]), at_y(ends[1])) for at, ends in zip(x, intervals[name], strict=True) if ends)
         lines.append(Line(name, _stretches(dots), tuple(dot for dot in dots if dot), bars, _shown(last)))
     # The first epoch is always named; a round number too close to it is not.
     apart = [value for value in ticks(x_low, x_high, 6) if x_low + 0.08 * (x_high - x_low) < value <= x_high]

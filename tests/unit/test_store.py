@@ -379,7 +379,8 @@ def test_a_second_writer_waits_for_a_first_that_is_about_to_end(store: Store, ta
     timer = threading.Timer(0.3, taken.release)
     timer.start()
     with store.lock():
-        pass
+        assert not taken.is_locked
+        assert json.loads((store.cache / "lock-holder.json").read_text(encoding="utf-8"))["pid"] == os.getpid()
     timer.join()
 
 
