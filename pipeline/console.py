@@ -116,9 +116,9 @@ class Console:
         started = last = time.monotonic()
         done = 0
 
-        def advance(n: int = 1, **info: object) -> None:
-            nonlocal last, done
-            done += n
+        def advance(n: int = 1, more: int = 0, **info: object) -> None:
+            nonlocal last, done, total
+            done, total = done + n, total + more
             now = time.monotonic()
             interval_s = _WAITING_INTERVAL_S if "waiting" in info else _QUIET_INTERVAL_S
             if now - last >= interval_s and (done < total or not total):
@@ -199,9 +199,13 @@ def _bar(label: str, total: int, stream: TextIO) -> Iterator[Advance]:
     with progress.Progress(*columns, console=RichConsole(file=stream), transient=True) as bar:
         task = bar.add_task(label, total=total or None, info="")
 
-        def advance(n: int = 1, **info: object) -> None:
+        def advance(n: int = 1, more: int = 0, **info: object) -> None:
+            nonlocal total
             if info:
                 bar.update(task, info=_info(info))
+            if more:
+                total += more
+                bar.update(task, total=total)
             bar.advance(task, n)
 
         yield advance

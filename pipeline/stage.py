@@ -19,7 +19,7 @@ from pipeline.wording import plural
 
 JSON = dict[str, Any]
 Advance = Callable[..., None]
-"""`advance(n=1, **info)`: n more items are done; `info` is shown beside the bar."""
+"""`advance(n=1, more=0, **info)`: n items are done; so many have come up beyond the total; `info` is shown beside the bar."""
 
 
 class StageParams(BaseModel):

@@ -109,10 +109,13 @@ def test_lines_in_place_of_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         advance()
     with Console().progress("record", 0) as advance:
         advance(3)
-    first, second, third = capsys.readouterr().out.splitlines()
+    with Console().progress("measure", 1) as advance:
+        advance(1, more=2)
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
     assert first.strip() == "download: 0/2  rate 1 MB/s"
     assert second.strip().startswith("download: 1/2, ")
     assert third.strip() == "record: 3"
+    assert fourth.strip().startswith("measure: 1/3, ")
 
 
 def test_who_is_waited_for_is_told_sooner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
