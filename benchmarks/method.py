@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,12 @@ from other_timers import Figures, Job, Tool, alone, chain, tools
 from pipeline import machine
 from pipeline.bench import statistics, subjects
 from pipeline.bench.inputs import default as default_photos
-from pipeline.bench.record import unpack
+from pipeline.bench.results import Results
 from pipeline.bench.settings import SINGLE_STREAM, Method
 from pipeline.bench.statistics import NS_PER_MS, Samples, Statistic
 from pipeline.bench.subjects import Request
 from pipeline.bench.timing import overhead_ns, schedule
-from pipeline.bench.worker import Loaded, Worker, WorkerError
+from pipeline.bench.worker import Loaded, WorkerError, run_round
 from pipeline.errors import PipelineError
 from pipeline.runtimes._isolated import isolated
 
@@ -49,13 +50,11 @@ OURS = {"chain": chain, "alone": alone}
 
 def our_turn(job: Job, load: Callable[[Job], Loaded]) -> tuple[Samples, list[str]]:
     """One round of a cell in a new process: the samples of `inference`, and why they are not valid."""
-    method = Method(min_seconds=0, min_samples=job.samples, max_seconds=600, rounds=1)
-    with Worker(partial(load, job), "cpu", SINGLE_STREAM, method) as worker:
-        worker.load()
-        worker.round()
-        cell = worker.finish()
+    method = Method(min_seconds=0, min_samples=job.samples, max_seconds=600, rounds=1, max_uncertainty=math.inf)
+    found = Results(SINGLE_STREAM, method)
+    found.rounds.append(run_round(partial(load, job), "cpu", SINGLE_STREAM, method))
     # Not by photo: a plain median, as the others give it.
-    return unpack(cell["samples"]["inference"], cell["rounds"]), cell["reasons"]
+    return replace(found.samples("inference"), inputs=1), found.cell(slowdown=None)["reasons"]
 
 
 @dataclass(frozen=True)

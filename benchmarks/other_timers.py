@@ -114,7 +114,7 @@ def chain_with_threads_of_opencv(job: Job) -> Figures:
 
     cv2.setNumThreads(job.threads)
     timer = Timer(loaded.phases, loaded.inputs)
-    timer.settle(WARM_UP_S)
+    timer.warm_up()
     timer.run_round(seconds=0, samples=job.samples)
     return of_ms(timer.samples("inference").ns / NS_PER_MS)
 

@@ -53,17 +53,28 @@ class Benchmark(StageParams):
         default=60.0, gt=0, le=36_000, description="of each cell; one that has too few samples by then is invalid"
     )
     rounds: int = Field(default=5, ge=2, le=1000, description="in which the cells take turns")
+    max_rounds: int = Field(
+        default=10, ge=2, le=1000, description="where a cell of the group is less certain than max_uncertainty after `rounds`"
+    )
     cool_down_s: float = Field(default=0.5, ge=0, le=600, description="pause after each round of all cells")
+    max_uncertainty: float = Field(
+        default=0.1,
+        gt=0,
+        description="how far the 95 % interval of a cell's time may reach from it, as a share; beyond it is invalid",
+    )
     max_drift: float = Field(
         default=0.05, gt=0, description="of a cell's medians from the first round to the last; beyond it is invalid"
     )
     max_background_load: float = Field(
         default=0.25, gt=0, le=1, description="share of the processors that other programs may take; beyond it a cell is invalid"
     )
-    stream_fps: float = Field(default=30.0, gt=0, le=1000, description="frames a second of the camera in the scenario stream")
-    together: int = Field(
-        default=12, ge=1, le=64, description="models that are in memory at once, as far as it holds them, and take turns"
+    max_slowdown: float = Field(
+        default=0.15,
+        gt=0,
+        description="of a virtual machine's processors, on average, by what else runs on its host; beyond it a cell is invalid",
     )
+    stream_fps: float = Field(default=30.0, gt=0, le=1000, description="frames a second of the camera in the scenario stream")
+    together: int = Field(default=12, ge=1, le=1000, description="cells that take turns; the others come after them")
     label: str = Field(default="", max_length=60, description="what the record calls this machine or run")
 
     @field_validator("imgsz", mode="before")

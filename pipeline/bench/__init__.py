@@ -2,8 +2,9 @@
 
     settings, grid                    which cells there are
     subjects, inputs                  from a cell to the callables that are timed
-    timing, statistics, watch         the timer, what its samples say, what the machine did meanwhile
-    worker, measure, session          a process a cell, cells in turns, one record
+    timing, statistics                the timer, what its samples say
+    watch, looks                      what the machine did meanwhile, and what the host of a virtual one
+    worker, results, measure, session      a process a round, the rounds of a cell, cells in turns, one record
     system, record                    the machine, the record
     packing, unpacked, run_pack       all of that for a machine without this project
     cells, compare, history, recommend, pictures, page      what records say

@@ -37,9 +37,9 @@ class Plain:
         started = self._clock()
         done, last, cell = 0, float("-inf"), ""
 
-        def advance(number: int = 1, **told: object) -> None:
-            nonlocal done, last, cell
-            done, cell, now = done + number, str(told.get("cell", cell)), self._clock()
+        def advance(number: int = 1, more: int = 0, **told: object) -> None:
+            nonlocal done, total, last, cell
+            done, total, cell, now = done + number, total + more, str(told.get("cell", cell)), self._clock()
             if not self._stream.isatty() and now - last < EVERY_S:
                 return
             last = now

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.bench import PHASES, statistics
 from pipeline.bench.record import samples_of
-from pipeline.bench.settings import OFFLINE, size_told, threads_told
+from pipeline.bench.settings import size_told, statistic_of, threads_told
 from pipeline.bench.statistics import Floats, Ratio, Samples, Statistic
 
 JSON = dict[str, Any]
@@ -129,8 +129,7 @@ class Cell:
 
     @property
     def statistic(self) -> Statistic:
-        """What the times of a scenario are judged by: throughput is images over all of the time, latency a typical image."""
-        return "mean" if self.scenario == OFFLINE else "median"
+        return statistic_of(self.scenario)
 
     def lacks(self, phase: str) -> str:
         """Why the times of a phase cannot be compared; "" where they can."""

@@ -22,8 +22,9 @@ from pipeline.bench.statistics import Ratio
 from pipeline.errors import DataError
 from pipeline.wording import listed
 
-OWN_OF_A_RUN = frozenset({"seed", "scenarios", "overhead_ns"})
-"""Entries of a method that may differ: the order of the cells, what else was measured, and what the timer itself took."""
+OWN_OF_A_RUN = frozenset({"seed", "scenarios", "overhead_ns", "max_slowdown"})
+"""Entries of a method that may differ: the order of the cells, what else was measured, what the timer itself took, and what is
+allowed to the neighbours of a virtual machine, which the other machine may not be."""
 
 OF_PIXELS = frozenset({"image_library"})
 """Entries that concern files and pixels: what comes after them takes as long with any."""

@@ -24,7 +24,7 @@ Change = Literal["", "slower", "faster", "none", "unclear"]
 
 THRESHOLD = 0.05
 MOST_CHANGES = 6
-REMEDY = "more rounds make intervals narrower (benchmark.rounds, and no --quick)"
+REMEDY = "more rounds make intervals narrower (benchmark.max_uncertainty, benchmark.max_rounds, and no --quick)"
 
 
 @dataclass(frozen=True)

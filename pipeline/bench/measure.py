@@ -1,29 +1,30 @@
-"""The cells of a grid, each in its own process, taking turns.
+"""The cells of a grid, taking turns.
 
-Cells are taken in groups of as many models as fit into memory side by side. A group is loaded and warmed up one model after the
-other; then every cell measures in each round, in an order that is shuffled and mirrored (`timing.schedule`), so that a machine
-that gets warm or busy meanwhile weighs on all of them alike. The larger a group is, the longer is the time that the rounds of a
-cell are spread over, and the more of what comes and goes its interval covers. A cell that fails leaves the others alone; one for
-which there was no memory beside others has it to itself afterwards.
+Cells are taken in groups. In each round every cell of a group measures, in a process of its own, in an order that is shuffled and
+mirrored (`timing.schedule`), so that a machine that gets warm or busy meanwhile weighs on all of them alike. Where the figure of
+any of them is not known well enough after the last round, all go on with further ones, as far as the time of each does. The
+larger a group is, the longer is the time that the rounds of a cell are spread over, and the more of what comes and goes its
+interval covers. A cell that fails leaves the others alone.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from pipeline.bench.looks import Looks
 from pipeline.bench.privacy import without_places
+from pipeline.bench.results import Results
 from pipeline.bench.settings import Method, Setting
 from pipeline.bench.timing import schedule
-from pipeline.bench.watch import memory_left_mib
-from pipeline.bench.worker import Loader, Worker, WorkerError
+from pipeline.bench.worker import Loader, WorkerError, run_round
 from pipeline.errors import PipelineError
 
 JSON = dict[str, Any]
 Advance = Callable[..., None]
+"""That of `pipeline.stage`, which needs pydantic; a pack does without."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,40 +50,41 @@ class Planned:
     with_batch: Callable[[int], Planned] | None = None
 
 
-_SPARE_MIB = 2048
-"""Left for another model and for what the models of a group take later: a machine that swaps measures its disk."""
-
 INTERRUPTED = "interrupted before its last round"
 """The first reason of a cell that is measured anew when the same command goes on."""
 
 
 def steps(planned: int, method: Method) -> int:
-    """How often `measure` advances: for each cell once when it is warm, and once a round."""
-    return planned * (1 + method.rounds)
+    """How often `measure` advances at least: once a round of each cell."""
+    return planned * method.rounds
 
 
 def measure(
-    planned: Sequence[Planned], method: Method, advance: Advance, sleep: Callable[[float], None] = time.sleep
+    planned: Sequence[Planned],
+    method: Method,
+    advance: Advance,
+    virtual: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[list[JSON]]:
     """The record's cells, a group at a time.
 
     Args:
-        advance: `advance(n, cell="…")`.
+        advance: `advance(n, more=0, cell="…")`; `more` steps than were known of have come up, or fewer.
+        virtual: this is a virtual machine on somebody's host.
 
     Raises:
         Interrupted: by Ctrl-C.
     """
-    queue, alone = list(planned), list[Planned]()
+    queue, looks = list(planned), Looks.here(virtual)
     settings = {each.setting for each in queue}
-    while queue or alone:
-        group = queue[: method.together] or alone[:1]
-        measured = _measure_group(group, method, advance, sleep)
-        yield measured.cells
-        smaller = [each for each in measured.smaller if each.setting not in settings]
+    while queue:
+        group, queue = queue[: method.together], queue[method.together :]
+        cells, smaller = _measure_group(group, method, advance, looks, sleep)
+        yield cells
+        smaller = [each for each in smaller if each.setting not in settings]
         settings |= {each.setting for each in smaller}
-        advance(-len(smaller) * steps(1, method))  # in place of those that were too large
-        alone = [*(alone if queue else alone[1:]), *measured.crowded]
-        queue = [*smaller, *measured.not_loaded, *queue[method.together :]]
+        advance(0, more=steps(len(smaller), method))
+        queue = [*smaller, *queue]
 
 
 def tried_instead(batch: int) -> str:
@@ -103,94 +105,68 @@ def blank(setting: Setting, status: str, reasons: Sequence[str]) -> JSON:
     }
 
 
-@dataclass
-class _Measured:
-    """What became of a group.
-
-    Attributes:
-        cells: of the record.
-        smaller: cells with smaller batches, to be tried in place of those that were too large.
-        crowded: cells for which there was no memory beside the others.
-        not_loaded: cells that had to wait, as memory was short before they came.
-    """
-
-    cells: list[JSON] = field(default_factory=list)
-    smaller: list[Planned] = field(default_factory=list)
-    crowded: list[Planned] = field(default_factory=list)
-    not_loaded: list[Planned] = field(default_factory=list)
-
-
-def _measure_group(group: Sequence[Planned], method: Method, advance: Advance, sleep: Callable[[float], None]) -> _Measured:
-    cells: dict[Setting, JSON] = {}
-    alive: dict[Setting, Worker] = {}
-    found = _Measured()
-    by_setting = {each.setting: each for each in group}
-
-    def fail(setting: Setting, worker: Worker, error: WorkerError, steps_left: int) -> None:
-        worker.close()
-        alive.pop(setting, None)
-        planned = by_setting[setting]
-        if error.out_of_memory and (alive or found.crowded):  # also when the others have just been killed, too
-            cells.pop(setting, None)
-            found.crowded.append(planned)
-            advance(steps_left - 1 - method.rounds)  # back to where it had not begun
-            return
-        reasons = [error.reason]
-        if error.out_of_memory and planned.with_batch is not None and setting.batch > 1:
-            reasons.append(tried_instead(setting.batch))
-            try:
-                found.smaller.append(planned.with_batch(setting.batch // 2))
-            except PipelineError as unmade:
-                reasons.append(f"batch {setting.batch // 2}: {unmade.message}")
-        cells[setting] = blank(setting, "failed", reasons)
-        advance(steps_left)
-
-    with ExitStack() as stack:
-        for place, each in enumerate(group):
-            if alive and (left_mib := memory_left_mib()) is not None and left_mib < _SPARE_MIB:
-                found.not_loaded = list(group[place:])
-                break
-            setting = each.setting
-            advance(0, cell=str(setting))
-            worker = stack.enter_context(Worker(each.load, setting.device, setting.scenario, method))
-            try:
-                told = worker.load()
-            except WorkerError as error:
-                fail(setting, worker, error, 1 + method.rounds)
-                continue
-            alive[setting] = worker
-            cells[setting] = {**blank(setting, "failed", []), **told}
-            advance(1)
-        order = list(alive)
-        number = 0
-        try:
-            for number, turns in enumerate(schedule(len(order), method.rounds, method.seed)):
-                for setting in (order[turn] for turn in turns):
-                    if setting not in alive:
-                        continue
-                    advance(0, cell=str(setting))
-                    try:
-                        alive[setting].round()
-                    except WorkerError as error:
-                        fail(setting, alive[setting], error, method.rounds - number)
-                    else:
-                        advance(1)
-                sleep(method.cool_down_s)
-            for setting, worker in list(alive.items()):
-                try:
-                    cells[setting] |= worker.finish()
-                except WorkerError as error:
-                    fail(setting, worker, error, 0)
-        except KeyboardInterrupt:
-            raise Interrupted([cells[setting] | _as_far(alive[setting]) for setting in alive] if number else []) from None
-    found.cells = [cells[each.setting] for each in group if each.setting in cells]
-    return found
-
-
-def _as_far(worker: Worker) -> JSON:
-    """What was measured before the user interrupted."""
+def _measure_group(
+    group: Sequence[Planned], method: Method, advance: Advance, looks: Looks, sleep: Callable[[float], None]
+) -> tuple[list[JSON], list[Planned]]:
+    """The cells, and those with smaller batches that are to be tried in place of some for which memory did not do."""
+    results = {each.setting: Results(each.setting.scenario, method) for each in group}
+    failed: dict[Setting, JSON] = {}
+    too_large: list[Planned] = []
+    start = len(looks)
+    due = dict.fromkeys(results, method.rounds)
     try:
-        found = worker.finish_early()
-    except WorkerError as error:
-        return {"reasons": [INTERRUPTED, without_places(error.reason)]}
-    return found | {"status": "invalid", "reasons": [INTERRUPTED, *found["reasons"]]}
+        for number, turns in enumerate(schedule(len(group), max(method.rounds, method.max_rounds), method.seed)):
+            in_turn = [group[turn] for turn in turns]
+            at_work = [each for each in in_turn if each.setting not in failed and number < due[each.setting]]
+            if not at_work:
+                break
+            for each in at_work:
+                setting = each.setting
+                advance(0, cell=str(setting))
+                looks.take()
+                try:
+                    results[setting].rounds.append(run_round(each.load, setting.device, setting.scenario, method))
+                except WorkerError as error:
+                    failed[setting] = blank(setting, "failed", [error.reason])
+                    if error.out_of_memory and each.with_batch is not None and setting.batch > 1:
+                        too_large.append(each)
+                    advance(due[setting] - number)
+                else:
+                    advance(1)
+            hopes = {setting: found.due() for setting, found in results.items() if setting not in failed}
+            wanted = max((hope.wanted for hope in hopes.values()), default=0)
+            for setting, hope in hopes.items():
+                rounds = min(wanted, hope.possible)
+                advance(0, more=rounds - due[setting])
+                due[setting] = rounds
+            sleep(method.cool_down_s)
+        looks.take()
+        cells = {setting: failed.get(setting) or _cell(setting, found, looks, start) for setting, found in results.items()}
+        smaller = [half for each in too_large for half in _half(each, cells[each.setting])]
+    except KeyboardInterrupt:
+        so_far = [
+            _cell(setting, found, looks, start) for setting, found in results.items() if setting not in failed and found.rounds
+        ]
+        raise Interrupted([_interrupted(cell) for cell in so_far]) from None
+    return list(cells.values()), smaller
+
+
+def _cell(setting: Setting, found: Results, looks: Looks, start: int) -> JSON:
+    # Of another device the processors are but a part, and nobody knows which.
+    slowdown = looks.slowdown(start) if setting.device == "cpu" else None
+    return setting.as_json() | found.cell(slowdown)
+
+
+def _interrupted(cell: JSON) -> JSON:
+    return cell | {"status": "invalid", "reasons": [INTERRUPTED, *cell["reasons"]]}
+
+
+def _half(planned: Planned, cell: JSON) -> list[Planned]:
+    """The same with half the batch, where that can be made; the cell that failed tells of it."""
+    batch = planned.setting.batch
+    cell["reasons"].append(tried_instead(batch))
+    try:
+        return [planned.with_batch(batch // 2)] if planned.with_batch else []
+    except PipelineError as unmade:
+        cell["reasons"].append(without_places(f"batch {batch // 2}: {unmade.message}"))
+        return []

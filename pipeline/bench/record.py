@@ -343,7 +343,7 @@ def _row(record: JSON, cell: JSON) -> JSON:
     figures = ("load_ms", "first_ms", "images_per_s", "memory_peak_mib", "gpu_memory_peak_mib", "energy_j_per_image", "drift")
     row |= {key: cell.get(key) for key in figures}
     watch, stream = cell.get("watch") or {}, cell.get("stream") or {}
-    row |= {key: watch.get(key) for key in ("background_load", "throttled")}
+    row |= {key: watch.get(key) for key in ("background_load", "slowdown", "throttled")}
     row |= {f"stream_{key}": stream.get(key) for key in ("fps", "frames", "dropped", "age_p50_ms", "age_p99_ms")}
     model = record["models"].get(cell.get("model"), {})
     row |= {key: model.get(key) for key in ("weights", "parameters", "gflops", "map50_95", "map50")}

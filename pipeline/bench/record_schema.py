@@ -75,10 +75,10 @@ _FIGURES = _object(
 )
 
 _WARM_UP = _object(
-    "Before measuring; null where it was not reached.",
+    "Before measuring, of all processes of the cell together; null where it was not reached.",
     samples=_whole(minimum=1),
     seconds=_number(),
-    stable=_boolean("the medians of the last two windows differed by less than the tolerance of the method"),
+    stable=_boolean("in each of them the medians of the last two windows differed by less than the tolerance of the method"),
 )
 
 _STREAM = _object(
@@ -93,6 +93,13 @@ _STREAM = _object(
 _WATCH = _object(
     "What the machine did meanwhile; null where it does not tell.",
     background_load=_or_null(_number("share of all processor time that others took, 0 to 1", minimum=0)),
+    slowdown=_or_null(
+        _number(
+            "of the processors of a virtual machine, in the minutes in which the cell's group was measured: 0.1 where the same "
+            "arithmetic took 10 % longer on average than at its best; null on other machines and devices",
+            minimum=0,
+        )
+    ),
     cpu_mhz=_range("lowest and highest reading, of the fastest core in use"),
     temperature_c=_range("lowest and highest reading of the processor"),
     throttled=_or_null(_boolean("slowed down for heat or power")),
@@ -114,8 +121,8 @@ _CELL = _object(
     scenario={"type": "string", "enum": list(SCENARIOS)},
     status={"type": "string", "enum": list(STATUSES), "description": "valid: all limits of the method were kept"},
     reasons=_list(_text(), "why it is not valid"),
-    load_ms=_or_null(_number("to load the model", minimum=0)),
-    first_ms=_or_null(_number("the very first call")),
+    load_ms=_or_null(_number("to load the model, the median of its processes", minimum=0)),
+    first_ms=_or_null(_number("the very first call of a process, the median")),
     warm_up=_or_null(_WARM_UP),
     phases=_map(
         _FIGURES, "decode, preprocess, inference, postprocess, end_to_end; of a stream also age; empty where nothing was measured"
@@ -200,6 +207,7 @@ _METHOD = _object(
     min_seconds=_number("per cell, over all rounds", minimum=0),
     min_samples=_whole("per cell, over all rounds", minimum=0),
     rounds=_whole("in which the cells take turns", minimum=1),
+    max_rounds=_whole("where a cell of the group is less certain than max_uncertainty after that", minimum=1),
     max_seconds=_number("per cell; then it ends with what it has", minimum=0),
     cool_down_s=_number("pause after each round of all cells", minimum=0),
     together=_whole("cells that take turns; others come after them", minimum=1),
@@ -210,8 +218,10 @@ _METHOD = _object(
         tolerance=_number(minimum=0),
         max_seconds=_number(minimum=0),
     ),
+    max_uncertainty=_number("how far the 95 % interval may reach from the figure, as a share of it", minimum=0),
     max_drift=_number(minimum=0),
     max_background_load=_number(minimum=0),
+    max_slowdown=_number(minimum=0),
     seed=_whole(),
     scenarios=_list({"type": "string", "enum": list(SCENARIOS)}),
     overhead_ns=_number("of the timer, per sample", minimum=0),

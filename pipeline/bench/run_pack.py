@@ -26,6 +26,8 @@ JSON = dict[str, Any]
 
 SUMMARY = "summary.txt"
 RESULTS = "results"
+_PROCESS_S = 3.0
+"""To start, load and warm up, of a small model."""
 
 
 def main(folder: Path, arguments: Sequence[str]) -> int:
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--devices", type=_words, metavar="A,B", help="cpu, cuda:0, gpu, npu; default: cpu, and the NVIDIA GPU where there is one"
     )
     parser.add_argument("--threads", type=_threads, metavar="1,all", help="of the CPU; default: those of the plan")
-    parser.add_argument("--quick", action="store_true", help="a first look: a few seconds a cell, wider intervals")
+    parser.add_argument("--quick", action="store_true", help="a first look: some ten seconds a cell, wider intervals")
     parser.add_argument("--list", action="store_true", help="tell what would be measured, and what is missing")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results, beside this file")
     parser.add_argument("--source", type=Path, metavar="DIR", help="write out the source code that this file carries, and end")
@@ -110,8 +112,9 @@ def _run(folder: Path, options: argparse.Namespace, say: Plain) -> int:
     record = _started(pack, built, method, library, out, options.label)
     planned = [unpacked.planned(pack, setting, out, library) for setting in built]
     _put_aside(out, record, say)
-    least_s = len(planned) * (method.min_seconds + method.cool_down_s * method.rounds / method.together + 3)
-    say(f"Measuring {len(planned)} cells takes about {rough(least_s)}, longer where a model is slow. Leave the machine alone.")
+    least_s = len(planned) * (method.min_seconds + method.rounds * (_PROCESS_S + method.cool_down_s / method.together))
+    more = "longer where a model is slow or others are at work"
+    say(f"Measuring {len(planned)} cells takes about {rough(least_s)}, {more}. Leave the machine alone.")
     try:
         record = session.run(out, record, planned, skipped, failed, method, say.progress, say)
         say(f"\n{tables.text(record)}")

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pipeline.bench import RECORD
+from pipeline.bench import RECORD, system
 from pipeline.bench import record as records
 from pipeline.bench.measure import INTERRUPTED, Advance, Interrupted, Planned, blank, measure, steps
 from pipeline.bench.settings import Method, Setting
@@ -74,7 +74,7 @@ def run(
 
     with progress("measure", steps(len(left), method)) as advance:
         try:
-            for group in measure(left, method, advance):
+            for group in measure(left, method, advance, record["machine"]["virtual"]["vm"] not in ("", system.WSL)):
                 keep(group)
         except Interrupted as interruption:
             keep(interruption.cells)

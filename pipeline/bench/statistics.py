@@ -139,6 +139,16 @@ def interval(samples: Samples, statistic: Statistic, seed: int = 0) -> tuple[flo
     return min(float(low), middle), max(float(high), middle)
 
 
+def uncertainty(samples: Samples, statistic: Statistic, seed: int = 0) -> float | None:
+    """How far the `interval` reaches from the figure, on its farther side, as a share of the figure: 0.1 for 10.0 [9.4, 11.0] ms.
+    None where there is no interval."""
+    limits = interval(samples, statistic, seed)
+    if limits is None:
+        return None
+    middle = compute(samples, statistic)
+    return max(middle - limits[0], limits[1] - middle) / middle
+
+
 @dataclass(frozen=True)
 class Ratio:
     """A ratio with its 95 % interval; `rounds` is how many rounds the shorter side has.

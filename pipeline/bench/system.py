@@ -21,6 +21,9 @@ from pipeline.bench.probe import read_number, read_text
 
 JSON = dict[str, Any]
 
+WSL = "WSL"
+"""Linux in Windows: a virtual machine on a machine of one's own."""
+
 PACKAGES = (
     "ai-edge-litert coremltools mnn ncnn numpy nvidia-cublas nvidia-cublas-cu12 nvidia-cudnn-cu12 nvidia-cudnn-cu13 onnxruntime "
     "onnxruntime-directml onnxruntime-gpu onnxruntime-openvino opencv-python opencv-python-headless openvino pillow tensorrt "
@@ -195,7 +198,7 @@ def _linux_power(root: Path) -> JSON:
 
 def _linux_vm(root: Path, described: dict[str, str], found: JSON) -> str:
     if "microsoft" in read_text(root / "proc/sys/kernel/osrelease").lower():
-        return "WSL"
+        return WSL
     if "hypervisor" not in described.get("flags", "").split() and not read_text(root / "sys/hypervisor/type"):
         return ""
     return f"{read_text(root / 'sys/class/dmi/id/sys_vendor')} {found['model']}".strip() or "unknown hypervisor"

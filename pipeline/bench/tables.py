@@ -17,6 +17,9 @@ from pipeline.wording import three_places
 JSON = dict[str, Any]
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
+_WORTH_TELLING = 0.05
+"""Of a slowdown that is allowed."""
+
 _SCENARIOS = {
     SINGLE_STREAM: "one image after the other: milliseconds end to end, from the file to the result",
     OFFLINE: "throughput: batches, as fast as they go",
@@ -33,7 +36,8 @@ def sections(record: JSON) -> Iterator[tuple[str, Table]]:
 
 
 def remarks(record: JSON) -> list[str]:
-    """Why cells are not valid: each reason once, as the first cell has it, with how many cells there are of its kind."""
+    """Why cells are not valid: each reason once, as the first cell has it, with how many cells there are of its kind. And what
+    neighbours took of the others."""
     found: dict[tuple[str, ...], list[str]] = {}
     for cell in record["cells"]:
         on = shown(f"{cell['runtime']} {cell['precision']} on {cell['device']}")
@@ -41,7 +45,13 @@ def remarks(record: JSON) -> list[str]:
             invalid = cell["status"] == "invalid"
             kind = (cell["status"], reason.partition(":")[0].partition(" for ")[0]) if invalid else (cell["status"], on, reason)
             found.setdefault(kind, []).append(f"{cell['status']}: {on}: {shown(reason, 300)}")
-    return [lines[0] + (f" ({len(lines)} cells, the first)" if len(lines) > 1 else "") for lines in found.values()]
+    told = [lines[0] + (f" ({len(lines)} cells, the first)" if len(lines) > 1 else "") for lines in found.values()]
+    slowdown = max(
+        ((cell["watch"] or {}).get("slowdown") or 0.0 for cell in record["cells"] if cell["status"] == "valid"), default=0.0
+    )
+    if slowdown >= _WORTH_TELLING:
+        told.append(f"note: the processors of this virtual machine were {slowdown:.0%} slower on average than at their best")
+    return told
 
 
 def text(record: JSON) -> str:

@@ -155,13 +155,6 @@ class Timer:
         durations = zip(self._durations, [*_differences(first), first[-1] - first[0]], strict=False)
         return WarmUp(count, (self._clock() - started) / NS_PER_S, stable, {name: ns / NS_PER_MS for name, ns in durations})
 
-    def settle(self, seconds: float = 0.0) -> None:
-        """Whole passes that are not measured, one at least: while other cells had their turn, caches were taken and processors
-        slept. A GPU takes tenths of a second to raise its clock again."""
-        with _collector_at_rest():
-            for _ in self._passes(seconds, 1, float("inf")):
-                pass
-
     def run_round(self, seconds: float, samples: int, max_seconds: float = float("inf")) -> int:
         """Measure for at least `seconds` and at least `samples` samples, in whole passes of the inputs; stop after `max_seconds`
         whatever there is. Returns the number of samples."""
@@ -283,21 +276,27 @@ class Limits:
 
     Attributes:
         min_seconds, min_samples: over all rounds together.
+        max_uncertainty: how far the 95 % interval of the figure may reach from it, as a share of it.
         max_drift: of the medians of the rounds, from the first to the last, either way, where they went that way steadily.
         max_background_load: share of all processor time that others took meanwhile.
+        max_slowdown: of the processors of a virtual machine, see `looks`.
     """
 
     min_seconds: float = 3.0
     min_samples: int = 100
+    max_uncertainty: float = 0.1
     max_drift: float = 0.05
     max_background_load: float = 0.25
+    max_slowdown: float = 0.15
 
 
 def invalid_because(
     end_to_end: Samples,
     seconds: float,
     limits: Limits,
+    uncertainty: float | None = None,
     background_load: float | None = None,
+    slowdown: float | None = None,
     throttled: bool | None = None,
     clock_went_back: bool = False,
     counted: int | None = None,
@@ -307,7 +306,8 @@ def invalid_because(
     Args:
         counted: what `limits.min_samples` is held against: images of batches, frames of a stream; None for samples.
         seconds, clock_went_back: as the timer has them.
-        background_load, throttled: as `watch` has them; None where the machine does not tell.
+        uncertainty: of the figure that the scenario is judged by, see `statistics.uncertainty`; None where it is not known.
+        background_load, slowdown, throttled: as `watch` and `looks` have them; None where the machine does not tell.
     """
     reasons = []
     ns = end_to_end.ns
@@ -323,12 +323,22 @@ def invalid_because(
             f"the clock jumped or the process was stopped: a sample of {ns.max() / NS_PER_S:.1f} s, "
             f"where the median is {float(np.median(ns)) / NS_PER_MS:.3g} ms"
         )
+    if uncertainty is not None and uncertainty > limits.max_uncertainty:
+        reasons.append(
+            f"uncertain: the interval reaches {uncertainty:.0%} from the figure after {len(end_to_end.rounds)} rounds, "
+            f"{limits.max_uncertainty:.0%} are allowed"
+        )
     if (change := drift(end_to_end)) is not None and abs(change) > limits.max_drift and is_trend(end_to_end):
         word = "slower" if change > 0 else "faster"
         reasons.append(f"drift: {abs(change):.1%} {word} from the first round to the last, {limits.max_drift:.1%} are allowed")
     if background_load is not None and background_load > limits.max_background_load:
         allowed = f"{limits.max_background_load:.0%} are allowed"
         reasons.append(f"the machine was busy: others took {background_load:.0%} of its processors, {allowed}")
+    if slowdown is not None and slowdown > limits.max_slowdown:
+        reasons.append(
+            f"the processors were slow: arithmetic took {slowdown:.0%} longer than at their best, {limits.max_slowdown:.0%} are "
+            "allowed; others are at work on the host of this virtual machine, or its clock fell"
+        )
     if throttled:
         reasons.append("throttled: the processor or the GPU was slowed down for heat or power")
     return reasons
@@ -340,8 +350,8 @@ def _differences(marks: Sequence[int]) -> list[int]:
 
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """Garbage collection as a process with this one model would have it: left on, but what other cells and libraries have made is
-    cleared away before and not looked through again meanwhile."""
+    """Garbage collection as a process with this one model would have it: left on, but what libraries have made is cleared
+    away before and not looked through again meanwhile."""
     gc.collect()
     gc.freeze()
     try:

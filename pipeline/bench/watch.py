@@ -1,11 +1,10 @@
 """What the machine does while a cell is measured: load of others, clock frequency, temperature, throttling, memory, energy.
 
-    sensors = Sensors(gpu=0)                  # once, before a model is loaded
-    watch = Watch(sensors)                    # one per cell
-    for _ in range(5):
-        with watch.round():
-            timer.run_round(0.6, 20)
-    watch.summary(), watch.energy_j, watch.memory_peak_mib
+    watch = Watch(Sensors(gpu=0))             # before a model is loaded
+    with watch.round():
+        timer.run_round(0.6, 20)
+    watched = joined([watch, ...])            # of the rounds of a cell, each in a process of its own
+    watched.summary(), watched.energy_j, watched.memory_peak_mib
 
 Sensors are read before and after a round and never during it: a thread that looks in between would be in the samples. What counts
 up (processor time, throttle events, joules) loses nothing by that; frequency and temperature are those of the ends of the rounds.
@@ -20,7 +19,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,32 +220,19 @@ class Nvml:
             return None
 
 
-class Watch:
-    """The rounds of one cell. A round that fails is not counted: its samples are not, either."""
+@dataclass
+class Watched:
+    """What was seen in some rounds.
 
-    def __init__(self, sensors: Sensors) -> None:
-        self._sensors = sensors
-        self._rounds: list[tuple[Reading, Reading]] = []
-        self.memory_peak_mib: float | None = None
-        self._loaded_mib: float | None = None
+    Attributes:
+        rounds: the readings before and after each.
+        memory_peak_mib: the most that the process held.
+        loaded_mib: what the GPU's memory held more of after the model was loaded.
+    """
 
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        """Around the loading and the first calls of the model: only one cell at a time is at work, so that what came meanwhile is
-        its own. Later the other cells' models come too."""
-        before = self._sensors.gpu_memory_used_mib()
-        yield
-        after = self._sensors.gpu_memory_used_mib()
-        if before is not None and after is not None:
-            self._loaded_mib = max(0.0, after - before)
-
-    @contextmanager
-    def round(self) -> Iterator[None]:
-        reset_memory_peak()
-        before = self._sensors.read()
-        yield
-        self._rounds.append((before, self._sensors.read()))
-        self.memory_peak_mib = max(filter(None, (self.memory_peak_mib, memory_peak_mib())), default=None)
+    rounds: list[tuple[Reading, Reading]] = field(default_factory=list)
+    memory_peak_mib: float | None = None
+    loaded_mib: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """For the record:
@@ -269,7 +255,7 @@ class Watch:
     @property
     def background_load(self) -> float | None:
         busy_s = idle_s = own_s = 0.0
-        for before, after in self._rounds:
+        for before, after in self.rounds:
             if None in (before.busy_s, before.idle_s, after.busy_s, after.idle_s):
                 return None
             busy_s += (after.busy_s or 0) - (before.busy_s or 0)
@@ -281,7 +267,7 @@ class Watch:
     @property
     def throttled(self) -> bool | None:
         told: list[bool | None] = [slowed for reading in self._readings() for slowed in (reading.slowed, reading.gpu.slowed)]
-        for before, after in self._rounds:
+        for before, after in self.rounds:
             for earlier, later in (
                 (before.throttle_events, after.throttle_events),
                 (before.gpu.slowed_ns, after.gpu.slowed_ns),
@@ -300,22 +286,56 @@ class Watch:
     @property
     def gpu_memory_peak_mib(self) -> float | None:
         """The most at the end of a round. Runtimes keep what they once took, so that is close to the peak. Where nothing lists
-        this process, what came with `loading`."""
+        the process, what came when its model was loaded."""
         listed = [reading.gpu.memory_mib for reading in self._readings() if reading.gpu.memory_mib is not None]
-        return max(listed, default=self._loaded_mib)
+        return max(listed, default=self.loaded_mib)
 
     def _readings(self) -> Iterator[Reading]:
-        return (reading for pair in self._rounds for reading in pair)
+        return (reading for pair in self.rounds for reading in pair)
 
     def _joules(self) -> dict[str, float | None]:
         package = gpu = None
-        for before, after in self._rounds:
+        for before, after in self.rounds:
             for zone, (microjoules, wraps_at) in after.energy_uj.items():
                 used = microjoules - before.energy_uj[zone][0]
                 package = (package or 0.0) + (used if used >= 0 else used + wraps_at) / 1e6
             if before.gpu.energy_j is not None and after.gpu.energy_j is not None:
                 gpu = (gpu or 0.0) + after.gpu.energy_j - before.gpu.energy_j
         return {"cpu package": package, "gpu": gpu}
+
+
+class Watch(Watched):
+    """Sees rounds. One that fails is not counted: its samples are not, either."""
+
+    def __init__(self, sensors: Sensors) -> None:
+        super().__init__()
+        self._sensors = sensors
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around the loading and the first calls of the model. No other cell is at work: what came meanwhile is its own."""
+        before = self._sensors.gpu_memory_used_mib()
+        yield
+        after = self._sensors.gpu_memory_used_mib()
+        if before is not None and after is not None:
+            self.loaded_mib = max(0.0, after - before)
+
+    @contextmanager
+    def round(self) -> Iterator[None]:
+        reset_memory_peak()
+        before = self._sensors.read()
+        yield
+        self.rounds.append((before, self._sensors.read()))
+        self.memory_peak_mib = max(filter(None, (self.memory_peak_mib, memory_peak_mib())), default=None)
+
+
+def joined(parts: Sequence[Watched]) -> Watched:
+    """All rounds, and of memory the most."""
+    return Watched(
+        [pair for part in parts for pair in part.rounds],
+        max((part.memory_peak_mib for part in parts if part.memory_peak_mib is not None), default=None),
+        max((part.loaded_mib for part in parts if part.loaded_mib is not None), default=None),
+    )
 
 
 def reset_memory_peak(root: Path = Path("/")) -> bool:
@@ -342,25 +362,6 @@ def memory_peak_mib(root: Path = Path("/"), platform: str = sys.platform) -> flo
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, kibibytes elsewhere
     return peak / (2**20 if platform == "darwin" else 1024)
-
-
-def memory_left_mib(root: Path = Path("/")) -> float | None:
-    """What programs can still take before the system swaps, or the container's limit is reached; None where nothing tells."""
-    for line in read_text(root / "proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return min(int(line.split()[1]) / 1024, _left_in_container_mib(root))
-    psutil = probe.optional("psutil")
-    return None if psutil is None else float(psutil.virtual_memory().available) / 2**20
-
-
-def _left_in_container_mib(root: Path) -> float:
-    """By cgroups of version 2; what is cached of files can be given up."""
-    group = root / "sys/fs/cgroup"
-    if not (limit := read_number(group / "memory.max")):
-        return float("inf")
-    lines = (line.split() for line in read_text(group / "memory.stat").splitlines())
-    cached = next((int(words[1]) for words in lines if words[0] == "inactive_file"), 0)
-    return max(0.0, (limit - read_number(group / "memory.current") + cached) / 2**20)
 
 
 def _range(values: Iterable[float | None]) -> list[float] | None:

@@ -1,7 +1,12 @@
-"""One process for one cell: its memory is that of this model alone, and what kills it ends no other cell.
+"""One process for one round of a cell: its memory is that of this model alone, and what kills it ends no other cell.
 
-The parent says what to do next and waits, so that of all workers only one is ever at work. A worker's own words, and those of the
-libraries in it, go to a file; its end is shown when it dies.
+Each round has a new process because processes of the same model differ: where the system put its memory, and in what pieces,
+stays as it is until the end. Of PyTorch's yolo11n-pose six processes that took turns for ten rounds each had medians of 39.3 to
+47.0 ms: between processes the spread was three times what the scatter of their rounds explains (benchmarks/processes.py). What
+one process measures ever so often is known of that process alone; the user's next one is another (T. Kalibera and R. Jones,
+"Rigorous Benchmarking in Reasonable Time", ISMM 2013; pyperf and JMH do so, too).
+
+A worker's own words, and those of the libraries in it, go to a file; its end is shown when it dies.
 """
 
 from __future__ import annotations
@@ -12,21 +17,21 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from pipeline import machine
-from pipeline.bench import END_TO_END, statistics
-from pipeline.bench import record as records
 from pipeline.bench.settings import STREAM, Method
-from pipeline.bench.timing import AGE, Phase, Timer, invalid_because
-from pipeline.bench.watch import Sensors, Watch
-
-JSON = dict[str, Any]
+from pipeline.bench.statistics import Samples
+from pipeline.bench.timing import Phase, Stream, Timer, WarmUp
+from pipeline.bench.watch import Sensors, Watch, Watched, joined
 
 _KILLED = -9
 """The exit code of a process that Linux ended because memory was gone."""
@@ -42,7 +47,7 @@ _LEAST = 2
 _LOAD_LIMIT_S = 1800.0
 _MARGIN_S = 120.0
 """A worker that is silent for longer than it may measure, and this, hangs."""
-_LAST_WORD_S = 5.0
+_READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -84,183 +89,176 @@ class WorkerError(Exception):
         self.out_of_memory = out_of_memory
 
 
-class Worker:
-    """The parent's side. A context manager: at its end the process is gone, whatever happened.
+@dataclass(frozen=True)
+class Round:
+    """What one process measured.
+
+    Attributes:
+        device: where the model really ran.
+        images: of one sample.
+        samples: of each phase, of `end_to_end`, and of `age` where a stream was run.
+        seconds: that measuring took.
+        frames, dropped: of a stream.
+    """
+
+    device: str
+    images: int
+    load_ms: float
+    warm_up: WarmUp
+    samples: Mapping[str, Samples]
+    seconds: float
+    clock_went_back: bool
+    frames: int
+    dropped: int
+    watched: Watched
+
+
+def run_round(load: Loader, device: str, scenario: str, method: Method) -> Round:
+    """Load the model in a new process, warm it up and measure one round. At the end the process is gone, whatever happened.
 
     Args:
         load: see `Loader`.
         device: as asked for; of "cuda:1" its sensors are read.
-        scenario, method: how it is measured.
+
+    Raises:
+        WorkerError: it came to nothing.
     """
+    try:
+        with tempfile.TemporaryDirectory(prefix="yolo-pipeline-", ignore_cleanup_errors=True) as folder:
+            log = Path(folder) / "log.txt"
+            with _started(log, load, device, scenario, method) as (connection, process):
+                _answer(connection, process, log, _LOAD_LIMIT_S)
+                found: Round = _answer(connection, process, log, method.max_seconds + _MARGIN_S)
+                return found
+    except OSError as error:  # a full disk, no more processes
+        raise WorkerError(f"its process cannot be started ({error.strerror or error})") from error
 
-    def __init__(self, load: Loader, device: str, scenario: str, method: Method) -> None:
-        self._limit_s = method.max_seconds + _MARGIN_S
-        self._is_asked = False
-        self._folder = tempfile.TemporaryDirectory(prefix="yolo-pipeline-", ignore_cleanup_errors=True)
-        self._log = Path(self._folder.name) / "log.txt"
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        arguments = (theirs, self._log, load, device, scenario, method)
-        self._process = context.Process(target=_serve, args=arguments)  # no daemon: those may not have an exporter as a child
-        self._process.start()
+
+@contextmanager
+def _started(log: Path, load: Loader, device: str, scenario: str, method: Method) -> Iterator[tuple[Connection, BaseProcess]]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    # No daemon: those may not have an exporter as a child.
+    process = context.Process(target=_serve, args=(theirs, log, load, device, scenario, method))
+    try:
+        with _deaf_to_ctrl_c():
+            process.start()
         theirs.close()
+        yield ours, process
+    finally:
+        _end(process)
+        ours.close()
 
-    def __enter__(self) -> Worker:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Ctrl-C reaches the whole group of processes, and the parent decides. A process that begins is deaf to it from its first
+    moment where it inherits that, as on Linux and macOS; on Windows from `_serve` on."""
+    if threading.current_thread() is not threading.main_thread():  # others may not
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
-    def close(self) -> None:
-        """End the process, and give back what it held."""
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join(5)
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join()
-        self._connection.close()
-        self._folder.cleanup()
 
-    def load(self) -> JSON:
-        """Load and warm up: `load_ms`, `first_ms`, `warm_up` and `device`."""
-        return self._ask("load", _LOAD_LIMIT_S)
+def _answer(connection: Connection, process: BaseProcess, log: Path, limit_s: float) -> Any:
+    try:
+        if not connection.poll(limit_s):
+            raise WorkerError(f"it hangs: no answer for {limit_s:.0f} s")
+        answer = connection.recv()
+    except (EOFError, OSError):
+        raise _death(process, log) from None
+    if isinstance(answer, WorkerError):
+        raise answer
+    return answer
 
-    def round(self) -> None:
-        self._ask("round", self._limit_s)
 
-    def finish(self) -> JSON:
-        """What was measured: everything of a record's cell that is not in its setting or in the answer of `load`."""
-        return self._ask("finish", self._limit_s)
+def _death(process: BaseProcess, log: Path) -> WorkerError:
+    process.join(5)
+    code = process.exitcode
+    words = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    last = next((line.strip() for line in reversed(words.splitlines()) if line.strip()), "")
+    if code == _KILLED:
+        return WorkerError("the process was killed, as systems do when memory is gone", out_of_memory=True)
+    said = f"; its last words: {last[:_LONGEST_REASON]}" if last else ""
+    return WorkerError(f"the process died with exit code {code}{said}", is_out_of_memory(words))
 
-    def finish_early(self) -> JSON:
-        """`finish` for a user who does not want to wait: after an interruption, also of a question that was not answered yet."""
-        if self._is_asked:
-            self._answer(_LAST_WORD_S, "its round was not over")
-        return self._ask("finish", _LAST_WORD_S)
 
-    def _ask(self, command: str, limit_s: float) -> JSON:
-        self._is_asked = True  # before it is: an interruption in between would take this answer for that of the next question
-        try:
-            self._connection.send(command)
-        except OSError:
-            raise self._death() from None
-        return self._answer(limit_s, f"it hangs: no answer for {limit_s:.0f} s")
-
-    def _answer(self, limit_s: float, too_late: str) -> JSON:
-        try:
-            if not self._connection.poll(limit_s):
-                raise WorkerError(too_late)
-            answer: JSON | WorkerError = self._connection.recv()
-        except (EOFError, OSError):
-            raise self._death() from None
-        self._is_asked = False
-        if isinstance(answer, WorkerError):
-            raise answer
-        return answer
-
-    def _death(self) -> WorkerError:
-        self._process.join(5)
-        code = self._process.exitcode
-        log = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
-        last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
-        if code == _KILLED:
-            return WorkerError("the process was killed, as systems do when memory is gone", out_of_memory=True)
-        said = f"; its last words: {last[:_LONGEST_REASON]}" if last else ""
-        return WorkerError(f"the process died with exit code {code}{said}", is_out_of_memory(log))
+def _end(process: BaseProcess) -> None:
+    if process.pid is None:  # it was never started
+        return
+    if process.is_alive():
+        process.terminate()
+        process.join(5)
+    if process.is_alive():
+        process.kill()
+    process.join()
 
 
 # ---------------------------------------------------------------- in the worker
 
 
 def _serve(connection: Connection, log: Path, load: Loader, device: str, scenario: str, method: Method) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     machine.number_gpus_as_nvml()
     with log.open("wb", buffering=0) as stream:
         for descriptor in (1, 2):  # below Python's streams, where native code writes
             os.dup2(stream.fileno(), descriptor)
-    cell = _Cell(load, device, scenario, method)
-    while True:
-        try:
-            command = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: JSON | WorkerError = getattr(cell, command)()
-        except Exception as error:  # noqa: BLE001 - libraries raise anything, and not all of it can be sent
-            traceback.print_exc()
-            sys.stderr.flush()
-            answer = cell.failure(error)
-        connection.send(answer)
+    cell = _Cell(device, scenario, method)
+    try:
+        cell.load(load)
+        connection.send(_READY)
+        answer: Round | WorkerError = cell.round()
+    except Exception as error:  # noqa: BLE001 - libraries raise anything, and not all of it can be sent
+        traceback.print_exc()
+        sys.stderr.flush()
+        answer = cell.failure(error)
+    connection.send(answer)
 
 
 class _Cell:
-    """What `Worker` asks for, in the worker."""
+    """What a worker does."""
 
-    def __init__(self, load: Loader, device: str, scenario: str, method: Method) -> None:
-        self._load = load
+    def __init__(self, device: str, scenario: str, method: Method) -> None:
         self._device = device
         self._scenario = scenario
         self._method = method
-        self._frames = self._dropped = 0
 
-    def load(self) -> JSON:
+    def load(self, load: Loader) -> None:
         self._watch = Watch(Sensors(gpu_of(self._device)))  # before the model takes memory
         rule = self._method.warm_up
         with self._watch.loading():
-            self._loaded = self._load()
+            self._loaded = load()
             self._timer = Timer(self._loaded.phases, self._loaded.inputs)
             least = max(_LEAST, -(-rule.window_samples // self._loaded.images))
-            warm = self._timer.warm_up(replace(rule, window_samples=least))
-        return {
-            "device": self._loaded.device,
-            "load_ms": self._loaded.load_ms,
-            "first_ms": warm.first_ms[END_TO_END],
-            "warm_up": {"samples": warm.samples, "seconds": warm.seconds, "stable": warm.stable},
-        }
+            self._warm_up = self._timer.warm_up(replace(rule, window_samples=least))
 
-    def round(self) -> JSON:
-        method = self._method
+    def round(self) -> Round:
+        method, loaded, timer = self._method, self._loaded, self._timer
         seconds, longest = method.min_seconds / method.rounds, method.max_seconds / method.rounds
         images = -(-method.min_samples // method.rounds)
-        self._timer.settle(0.0 if self._device == "cpu" else method.warm_up.window_seconds)
+        stream = Stream(0, 0)
         with self._watch.round():
             if self._scenario == STREAM:
-                stream = self._timer.run_stream(method.stream_fps, min(max(seconds, images / method.stream_fps), longest))
-                self._frames += stream.frames
-                self._dropped += stream.dropped
+                stream = timer.run_stream(method.stream_fps, min(max(seconds, images / method.stream_fps), longest))
             else:
-                self._timer.run_round(seconds, max(_LEAST, -(-images // self._loaded.images)), longest)
-        return {}
-
-    def finish(self) -> JSON:
-        timer, watch, method = self._timer, self._watch, self._method
+                timer.run_round(seconds, max(_LEAST, -(-images // loaded.images)), longest)
         samples = {name: timer.samples(name) for name in timer.names}
-        whole = samples[END_TO_END]
-        phases = {name: statistics.summary(each, method.seed) for name, each in samples.items()}
-        images = len(whole.ns) * self._loaded.images
-        per_s = statistics.throughput(whole, self._loaded.images)
-        counted, stream = images, None
-        if self._scenario == STREAM:
-            counted, per_s = self._frames, images / timer.seconds
-            ages = {"age_p50_ms": phases[AGE]["p50_ms"], "age_p99_ms": phases[AGE]["p99_ms"]}
-            stream = {"fps": method.stream_fps, "frames": self._frames, "dropped": self._dropped, **ages}
-        load, clock = watch.background_load, timer.clock_went_back
-        reasons = invalid_because(whole, timer.seconds, method.limits, load, watch.throttled, clock, counted)
-        return {
-            "status": "invalid" if reasons else "valid",
-            "reasons": reasons,
-            "phases": phases,
-            "images_per_s": per_s,
-            "stream": stream,
-            "memory_peak_mib": watch.memory_peak_mib,
-            "gpu_memory_peak_mib": watch.gpu_memory_peak_mib,
-            "energy_j_per_image": None if watch.energy_j is None else watch.energy_j / images,
-            "drift": statistics.drift(whole),
-            "watch": watch.summary(),
-            "samples": {name: records.pack(each) for name, each in samples.items()},
-            "rounds": list(whole.rounds),
-        }
+        return Round(
+            loaded.device,
+            loaded.images,
+            loaded.load_ms,
+            self._warm_up,
+            samples,
+            timer.seconds,
+            timer.clock_went_back,
+            stream.frames,
+            stream.dropped,
+            joined([self._watch]),
+        )
 
     def failure(self, error: Exception) -> WorkerError:
         message = getattr(error, "message", "") or f"{type(error).__name__}: {error}"

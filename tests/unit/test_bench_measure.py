@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.bench import record
+from pipeline.bench import record, worker
 from pipeline.bench.grid import Axes, cells
+from pipeline.bench.looks import Looks
 from pipeline.bench.measure import INTERRUPTED, Interrupted, Planned, measure, steps
 from pipeline.bench.record_schema import SCHEMA
+from pipeline.bench.results import Results, Rounds
 from pipeline.bench.settings import Method, quick
 from pipeline.bench.worker import gpu_of, is_out_of_memory
 from pipeline.errors import ExportError
@@ -26,10 +30,12 @@ class Steps:
 
     def __init__(self) -> None:
         self.done = 0
+        self.more = 0
         self.turns: list[str] = []
 
-    def __call__(self, n: int = 1, **info: object) -> None:
+    def __call__(self, n: int = 1, more: int = 0, **info: object) -> None:
         self.done += n
+        self.more += more
         self.turns += [str(value) for value in info.values()]
 
 
@@ -52,12 +58,37 @@ def test_cells_take_turns_and_every_cell_has_all_rounds() -> None:
         assert cell["rounds"] == [3, 3, 3]  # whole passes of three inputs
         assert cell["phases"].keys() == {"inference", "postprocess", "end_to_end"}
         assert (cell["status"], cell["load_ms"]) == ("valid", 12.5)
-    assert told.done == steps(3, FAST)
-    # Loading in order; then each round in an order of its own, the second one the first one backwards.
-    names = [str(plan.setting) for plan in plans]
-    assert told.turns[:3] == names
-    assert sorted(told.turns[3:6]) == sorted(names)
-    assert told.turns[6:9] == told.turns[3:6][::-1]
+    assert (told.done, told.more) == (steps(3, FAST), 0)
+    # Each round in an order of its own, the second one the first one backwards.
+    assert sorted(told.turns[:3]) == sorted(str(plan.setting) for plan in plans)
+    assert told.turns[3:6] == told.turns[:3][::-1]
+
+
+def test_every_round_has_a_process_of_its_own(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    [cell] = measured(planned(f"third process {count}"), method=replace(FAST, rounds=2))
+    assert (cell["status"], cell["rounds"], count.read_text(encoding="utf-8")) == ("valid", [6, 6], "++")
+    assert cell["warm_up"]["samples"] == 2
+
+
+def test_cells_go_on_until_their_figure_is_known_well_enough() -> None:
+    told = Steps()
+    method = replace(FAST, max_uncertainty=1e-9, max_rounds=7)
+    for cell in measured(planned(), planned(scenario="offline"), method=method, steps_=told):
+        assert cell["rounds"] == [3] * 7
+        assert cell["status"] == "invalid"
+        assert cell["reasons"][0].startswith("uncertain: the interval reaches ")
+        assert cell["reasons"][0].endswith(" from the figure after 7 rounds, 0% are allowed")
+    assert (told.done, told.more) == (2 * 7, 2 * (7 - 3))
+
+
+def test_a_cell_that_fails_in_a_further_round_counts_as_done(tmp_path: Path) -> None:
+    told = Steps()
+    method = replace(FAST, rounds=2, max_uncertainty=1e-9, max_rounds=4)
+    bad, good = measured(planned(f"third process {tmp_path / 'count'}"), planned(runtime="openvino"), method=method, steps_=told)
+    assert (bad["status"], bad["reasons"]) == ("failed", [f"{NAMES[0]}: RuntimeError: lost the device"])
+    assert len(good["rounds"]) == 4
+    assert told.done == steps(2, method) + told.more
 
 
 def test_throughput_counts_every_image_of_a_batch() -> None:
@@ -101,7 +132,6 @@ def test_too_few_samples_make_a_cell_invalid() -> None:
     [
         ("load", "ValueError: no such model"),
         ("third image", f"{NAMES[2]}: RuntimeError: unexpected shape"),
-        ("third round", f"{NAMES[2]}: RuntimeError: lost the device"),
         ("death", "the process died with exit code 7; its last words: Illegal instruction"),
     ],
 )
@@ -111,7 +141,7 @@ def test_a_cell_that_fails_says_why_and_leaves_the_others_alone(trouble: str, re
     assert (bad["status"], bad["reasons"]) == ("failed", [reason])
     assert problem(bad) == problem(good) == ""
     assert good["status"] == "valid"
-    assert told.done == steps(2, FAST)
+    assert told.done == steps(2, FAST) + told.more
 
 
 @pytest.mark.parametrize(
@@ -144,28 +174,14 @@ def test_a_process_that_is_killed_counts_as_out_of_memory() -> None:
 
 @pytest.mark.parametrize("trouble", ["memory above 2", "no memory, says the log"])
 def test_out_of_memory_tries_half_the_batch_and_records_both(trouble: str) -> None:
-    found = measured(planned(trouble, scenario="offline", batch=8), planned(scenario="offline", batch=1))
+    told = Steps()
+    found = measured(planned(trouble, scenario="offline", batch=8), planned(scenario="offline", batch=1), steps_=told)
+    assert told.done == steps(2, FAST) + told.more
     tried = {cell["batch"]: cell for cell in found if cell["batch"] > 1}
     assert tried.keys() == {8, 4, 2}
     assert tried[8]["reasons"][1] == "out of memory at batch 8: batch 4 is tried instead"
     assert tried[2]["status"] == ("valid" if trouble == "memory above 2" else "failed")
     assert all(problem(cell) == "" for cell in found)
-
-
-def test_a_cell_without_memory_beside_others_has_it_to_itself(tmp_path: Path) -> None:
-    told = Steps()
-    plans = [planned(), planned(f"memory once {tmp_path / 'seen'}", runtime="openvino", batch=4), planned(runtime="litert")]
-    groups = list(measure(plans, FAST, told, sleep=lambda seconds: None))
-    assert [[cell["runtime"] for cell in cells] for cells in groups] == [["onnx", "litert"], ["openvino"]]
-    assert {(cell["status"], cell["batch"]) for cell in groups[1]} == {("valid", 4)}
-    assert told.done == steps(3, FAST)
-
-
-@pytest.mark.parametrize(("left_mib", "groups"), [(100.0, [1, 1, 1]), (9000.0, [3]), (None, [3])])
-def test_models_come_later_where_memory_is_short(monkeypatch: pytest.MonkeyPatch, left_mib: float, groups: list[int]) -> None:
-    monkeypatch.setattr("pipeline.bench.measure.memory_left_mib", lambda: left_mib)
-    plans = [planned(runtime=name) for name in ("onnx", "openvino", "litert")]
-    assert [len(cells) for cells in measure(plans, FAST, Steps(), sleep=lambda seconds: None)] == groups
 
 
 def test_a_smaller_batch_that_is_in_the_grid_is_not_measured_twice() -> None:
@@ -187,7 +203,7 @@ def test_what_was_measured_before_an_interruption_is_told() -> None:
     def interrupt(n: int = 1, **_: object) -> None:
         nonlocal done
         done += n
-        if done == 2 + 2 + 1:  # in the second round
+        if done == 2 + 1:  # in the second round
             done += 1
             raise KeyboardInterrupt
 
@@ -207,16 +223,97 @@ def test_a_smaller_batch_that_cannot_be_made_says_so() -> None:
     assert cell["reasons"][1:] == ["out of memory at batch 4: batch 2 is tried instead", "batch 2: no converter for 2"]
 
 
-def test_no_worker_is_left_when_the_user_interrupts() -> None:
-    import multiprocessing
+@pytest.mark.parametrize("answer", [1, 2], ids=["while it loads", "while it measures"])
+def test_no_worker_is_left_when_the_user_interrupts(answer: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = 0
+    real = worker._answer
 
-    def interrupt(n: int = 1, **_: object) -> None:
-        if n:
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == answer:
             raise KeyboardInterrupt
+        return real(*arguments)
 
-    with pytest.raises(KeyboardInterrupt):
-        list(measure([planned(), planned(runtime="openvino")], FAST, interrupt))
+    monkeypatch.setattr(worker, "_answer", interrupted)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(Interrupted):
+        measured(planned(), planned(runtime="openvino"))
     assert not multiprocessing.active_children()
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interruption_after_the_last_round_keeps_the_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Results.cell, 0
+
+    def cell(self: Results, slowdown: float | None) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return real(self, slowdown)
+
+    monkeypatch.setattr(Results, "cell", cell)
+    with pytest.raises(Interrupted) as caught:
+        measured(planned(), planned(runtime="openvino"))
+    assert [cell["rounds"] for cell in caught.value.cells] == [[3, 3, 3]] * 2
+
+
+def test_a_process_that_cannot_be_started_fails_its_cell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = worker.tempfile.TemporaryDirectory, 0
+
+    def full(**options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(28, "No space left on device")
+        return real(**options)
+
+    monkeypatch.setattr(worker.tempfile, "TemporaryDirectory", full)
+    found = measured(planned(), planned(runtime="openvino"))
+    assert sorted(cell["status"] for cell in found) == ["failed", "valid"]
+    assert ["its process cannot be started (No space left on device)"] in [cell["reasons"] for cell in found]
+
+
+class Slow(Looks):
+    """Neighbours came when the second group began."""
+
+    def __init__(self) -> None:
+        super().__init__((0,))
+        self.group = 0
+
+    def take(self) -> None:
+        self._taken[0] += [100] * 20 if self.group == 0 else [100, 200] * 10
+
+
+def test_a_slow_host_is_told_of_the_groups_that_it_was_slow_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Slow()
+    monkeypatch.setattr(Looks, "here", classmethod(lambda cls, virtual: looks if virtual else cls()))
+    plans = [planned(), planned(threads=2), planned(threads=3, device="cuda:0")]
+    method = replace(FAST, together=1, max_slowdown=0.2)
+    found = []
+    for group in measure(plans, method, Steps(), virtual=True, sleep=lambda seconds: None):
+        looks.group += 1
+        found += group
+    assert [cell["watch"]["slowdown"] for cell in found] == [0, pytest.approx(0.5), None]  # a GPU has no part in it
+    assert [cell["status"] for cell in found] == ["valid", "invalid", "valid"]
+    for cell in measured(planned()):
+        assert cell["watch"]["slowdown"] is None
+
+
+def test_a_cell_whose_time_is_over_sits_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on until they are known well enough, or cannot be."""
+    told = Steps()
+    first = [Rounds(3, 9), Rounds(3, 9), Rounds(7, 9), Rounds(7, 9), Rounds(5, 9)]
+    second = [Rounds(3, 9), Rounds(3, 9), Rounds(3, 3)]
+    made: list[Results] = []
+    real = Results.__init__
+    monkeypatch.setattr(Results, "__init__", lambda self, *given: (made.append(self), real(self, *given))[1])
+    monkeypatch.setattr(Results, "due", lambda self: (first if self is made[0] else second)[len(self.rounds) - 1])
+    found = measured(planned(), planned(runtime="openvino"), method=replace(FAST, max_rounds=9), steps_=told)
+    assert [len(cell["rounds"]) for cell in found] == [5, 3]
+    assert told.done == 5 + 3 == steps(2, FAST) + told.more
 
 
 def test_the_grid_crosses_everything_but_what_says_the_same_twice() -> None:
@@ -254,6 +351,8 @@ def test_the_quick_method_is_the_same_with_less_of_it() -> None:
     assert less.min_samples < full.min_samples
     assert (less.max_drift, less.stream_fps, less.seed) == (full.max_drift, 60.0, 3)
     assert quick(replace(full, rounds=2, min_seconds=0.1)).rounds == 2  # never more than was asked for
+    assert (less.max_rounds, less.max_uncertainty) == (4, 0.25)
+    assert quick(full, kept={"max_uncertainty"}).max_uncertainty == full.max_uncertainty
     assert quick(less) == less
 
 

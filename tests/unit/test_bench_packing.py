@@ -18,18 +18,16 @@ import pytest
 from pipeline import benchmark_command
 from pipeline.bench import inputs, packing, record, subjects
 from pipeline.bench.planning import Artifact, Source
-from pipeline.bench.settings import Method
-from pipeline.bench.timing import WarmUpRule
 from pipeline.commands import Options
 from pipeline.console import Console
 from pipeline.errors import ParamsError, UsageError
-from tests import tiny_model
+from tests import bench_loaders, tiny_model
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (tiny_model.IMGSZ, tiny_model.IMGSZ)
 MOST_BYTES = 60_000_000
-FAST = Method(min_seconds=0.0, min_samples=8, rounds=2, cool_down_s=0.0, warm_up=WarmUpRule(max_seconds=0.0), max_drift=1e9)
+FAST = replace(bench_loaders.FAST, min_samples=8, rounds=2, max_rounds=2)
 PLAN = packing.Plan(threads=(1,), method=FAST)
 
 # Runs at the start of every Python process, of those that measure too: only what a bare machine has can be imported.

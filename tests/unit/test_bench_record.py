@@ -35,7 +35,12 @@ def measured(timer: timing.Timer, warm: timing.WarmUp, watched: watch.Watch, lim
     samples = {name: timer.samples(name) for name in timer.names}
     total = samples["end_to_end"]
     reasons = timing.invalid_because(
-        total, timer.seconds, limits, watched.background_load, watched.throttled, timer.clock_went_back
+        total,
+        timer.seconds,
+        limits,
+        background_load=watched.background_load,
+        throttled=watched.throttled,
+        clock_went_back=timer.clock_went_back,
     )
     return {
         "task": "detect",
@@ -59,7 +64,7 @@ def measured(timer: timing.Timer, warm: timing.WarmUp, watched: watch.Watch, lim
         "gpu_memory_peak_mib": watched.gpu_memory_peak_mib,
         "energy_j_per_image": watched.energy_j,
         "drift": statistics.drift(total),
-        "watch": watched.summary(),
+        "watch": {**watched.summary(), "slowdown": None},
         "samples": {name: record.pack(one) for name, one in samples.items()},
         "rounds": list(timer.rounds),
     }
@@ -93,7 +98,7 @@ MODEL = {
 @pytest.fixture(scope="module")
 def made() -> JSON:
     """A real one: this machine, the real clock, a model that does next to nothing."""
-    limits = timing.Limits(min_seconds=0.02, min_samples=20, max_drift=9, max_background_load=1)
+    limits = timing.Limits(min_seconds=0.02, min_samples=20, max_uncertainty=9, max_drift=9, max_background_load=1)
     warm_up = timing.WarmUpRule(window_seconds=0.001, max_seconds=0.5)
     timer = timing.Timer([("preprocess", lambda n: n + 1), ("inference", lambda n: sum(range(2000)))], inputs=[1])
     watched = watch.Watch(watch.Sensors())
@@ -102,7 +107,7 @@ def made() -> JSON:
         with watched.round():
             timer.run_round(limits.min_seconds / 4, limits.min_samples // 4)
     method = {**asdict(limits), "rounds": 4, "warm_up": asdict(warm_up), "seed": 0, "scenarios": ["single-stream"]}
-    method |= {"max_seconds": 60.0, "together": 4, "cool_down_s": 0.0, "image_library": "opencv"}
+    method |= {"max_rounds": 4, "max_seconds": 60.0, "together": 4, "cool_down_s": 0.0, "image_library": "opencv"}
     method["overhead_ns"] = timing.overhead_ns(samples=50)
     found = record.new("yolo-pipeline 0.1.0", system.machine(), system.software(), method, label="laptop")
     found["inputs"] = [{"name": "bus-1280x720.jpg", "hash": "ab12", "width": 1280, "height": 720, "bytes": 123456}]

@@ -162,6 +162,21 @@ def test_the_interval_widens_where_rounds_differ() -> None:
     assert width(0.1) > 3 * width(0.0)
 
 
+@pytest.mark.parametrize("statistic", ["median", "mean"])
+def test_uncertainty_is_how_far_the_farther_end_of_the_interval_lies(statistic: Statistic) -> None:
+    samples = Samples(np.repeat(np.array([10, 11, 10, 12, 11]) * 1_000_000, 20), (20,) * 5)
+    low, high = statistics.interval(samples, statistic) or (0.0, 0.0)
+    middle = statistics.compute(samples, statistic)
+    found = statistics.uncertainty(samples, statistic)
+    assert found is not None
+    assert (middle * (1 + found), middle * (1 - found)) == (
+        pytest.approx(max(high, 2 * middle - low)),
+        pytest.approx(min(low, 2 * middle - high)),
+    )
+    assert 0.05 < found < 0.2
+    assert statistics.uncertainty(Samples(np.array([5]), (1,)), statistic) is None
+
+
 def test_the_interval_takes_a_hundred_thousand_samples() -> None:
     samples = noisy(1, rounds=10, each=10_000)
     started = time.perf_counter()

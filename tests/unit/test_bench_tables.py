@@ -148,6 +148,13 @@ def test_a_record_without_a_cell_is_told_too() -> None:
     ]
 
 
+@pytest.mark.parametrize(("slowdown", "told"), [(None, 0), (0.04, 0), (0.12, 1)])
+def test_what_neighbours_took_of_valid_cells_is_told_once(slowdown: float | None, told: int) -> None:
+    cells = [make_cell(threads=threads, watch={**make_cell()["watch"], "slowdown": slowdown}) for threads in (1, 2)]
+    found = tables.remarks(make_record(cells))
+    assert found == ["note: the processors of this virtual machine were 12% slower on average than at their best"] * told
+
+
 def test_the_text_has_the_machine_the_tables_and_the_remarks() -> None:
     cells = [make_cell(40), make_cell(4, runtime="openvino"), unmeasured("skipped", "no GPU", runtime="engine")]
     machine = make_machine(gpus=["Example GPU", "Other GPU"])

@@ -238,11 +238,12 @@ def test_progress_is_lines_of_text_with_the_time_that_is_left() -> None:
         for _ in range(5):
             now += 10
             advance(1)
+        advance(0, more=10)
     assert stream.getvalue().splitlines() == [
         "measure   0 %, time left not known yet: detect",
         "measure  20 %, about 80 s left: detect",
         "measure  40 %, about 60 s left: detect",
-        "measure: 5 of 10 steps in 50 s",
+        "measure: 5 of 20 steps in 50 s",
     ]
     assert [_plain.rough(seconds) for seconds in (40.2, 95, 6000)] == ["40 s", "2 min", "1.7 h"]
 

@@ -244,19 +244,14 @@ def test_other_systems_have_the_peak_since_the_start(tmp_path: Path) -> None:
     assert (watch.memory_peak_mib(tmp_path / "nothing") or 0) > 10
 
 
-def test_memory_that_is_left_is_what_the_kernel_says_of_it(tmp_path: Path) -> None:
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 16000000 kB\nMemFree: 1024 kB\nMemAvailable: 4194304 kB\n")
-    assert watch.memory_left_mib(tmp_path) == 4096
-    assert (watch.memory_left_mib(tmp_path / "nothing") or 0) > 10  # by psutil
-    group = tmp_path / "sys/fs/cgroup"
-    group.mkdir(parents=True)
-    texts = {"memory.max": "max", "memory.current": f"{3 << 30}", "memory.stat": f"anon 7\ninactive_file {1 << 30}"}
-    for name, text in texts.items():
-        (group / name).write_text(text)
-    assert watch.memory_left_mib(tmp_path) == 4096
-    (group / "memory.max").write_text(f"{4 << 30}")
-    assert watch.memory_left_mib(tmp_path) == 2048
+def test_the_rounds_of_several_processes_are_one_watch() -> None:
+    idle, busy = watch.Reading(busy_s=0, idle_s=0, own_s=0), watch.Reading(busy_s=3, idle_s=1, own_s=2)
+    first = watch.Watched([(idle, busy)], memory_peak_mib=100, loaded_mib=900)
+    second = watch.Watched([(idle, watch.Reading(busy_s=1, idle_s=3, own_s=1))], memory_peak_mib=120)
+    found = watch.joined([first, second])
+    assert found.background_load == pytest.approx(1 / 8)
+    assert (found.memory_peak_mib, found.gpu_memory_peak_mib) == (120, 900)
+    assert watch.joined([watch.Watched()]).memory_peak_mib is None
 
 
 # ---- GPU ----

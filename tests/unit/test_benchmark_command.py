@@ -31,7 +31,10 @@ from tests.contract.test_runtimes import noise
 
 JSON = dict[str, Any]
 REPOSITORY = Path(__file__).parents[2]
-FAST = ("benchmark.min_seconds=0.01", "benchmark.min_samples=4", "benchmark.rounds=2", "benchmark.cool_down_s=0")
+FAST = (
+    *("benchmark.min_seconds=0.01", "benchmark.min_samples=4", "benchmark.rounds=2", "benchmark.max_rounds=2"),
+    *("benchmark.cool_down_s=0", "benchmark.max_uncertainty=1000", "benchmark.max_slowdown=1000"),
+)
 """Limits of the method that a test can wait for."""
 
 
