@@ -325,8 +325,8 @@ def invalid_because(
         )
     if uncertainty is not None and uncertainty > limits.max_uncertainty:
         reasons.append(
-            f"uncertain: the interval reaches {uncertainty:.0%} from the figure after {len(end_to_end.rounds)} rounds, "
-            f"{limits.max_uncertainty:.0%} are allowed"
+            f"uncertain: the interval reaches {uncertainty:.1%} from the figure after {len(end_to_end.rounds)} rounds, "
+            f"{limits.max_uncertainty:.1%} are allowed"
         )
     if (change := drift(end_to_end)) is not None and abs(change) > limits.max_drift and is_trend(end_to_end):
         word = "slower" if change > 0 else "faster"
@@ -336,7 +336,7 @@ def invalid_because(
         reasons.append(f"the machine was busy: others took {background_load:.0%} of its processors, {allowed}")
     if slowdown is not None and slowdown > limits.max_slowdown:
         reasons.append(
-            f"the processors were slow: arithmetic took {slowdown:.0%} longer than at their best, {limits.max_slowdown:.0%} are "
+            f"the processors were slow: arithmetic took {slowdown:.1%} longer than at their best, {limits.max_slowdown:.1%} are "
             "allowed; others are at work on the host of this virtual machine, or its clock fell"
         )
     if throttled:

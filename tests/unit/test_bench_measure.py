@@ -78,7 +78,7 @@ def test_cells_go_on_until_their_figure_is_known_well_enough() -> None:
         assert cell["rounds"] == [3] * 7
         assert cell["status"] == "invalid"
         assert cell["reasons"][0].startswith("uncertain: the interval reaches ")
-        assert cell["reasons"][0].endswith(" from the figure after 7 rounds, 0% are allowed")
+        assert cell["reasons"][0].endswith(" from the figure after 7 rounds, 0.0% are allowed")
     assert (told.done, told.more) == (2 * 7, 2 * (7 - 3))
 
 

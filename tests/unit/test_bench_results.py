@@ -48,7 +48,7 @@ def test_a_slow_host_makes_a_cell_invalid() -> None:
     cell = found.cell(slowdown=0.24)
     assert (cell["status"], cell["watch"]["slowdown"]) == ("invalid", 0.24)
     assert cell["reasons"][0].startswith(
-        "the processors were slow: arithmetic took 24% longer than at their best, 15% are allowed"
+        "the processors were slow: arithmetic took 24.0% longer than at their best, 15.0% are allowed"
     )
 
 

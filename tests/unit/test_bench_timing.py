@@ -297,7 +297,7 @@ def test_a_cell_that_keeps_all_limits_is_valid() -> None:
             steady(),
             4,
             {"uncertainty": 0.22},
-            "uncertain: the interval reaches 22% from the figure after 5 rounds, 10% are allowed",
+            "uncertain: the interval reaches 22.0% from the figure after 5 rounds, 10.0% are allowed",
         ),
         (steady(), 4, {"throttled": True}, "throttled: the processor or the GPU was slowed down for heat or power"),
         (steady(), 4, {"background_load": 0.4}, "the machine was busy: others took 40% of its processors, 25% are allowed"),
@@ -305,7 +305,7 @@ def test_a_cell_that_keeps_all_limits_is_valid() -> None:
             steady(),
             4,
             {"slowdown": 0.24},
-            "the processors were slow: arithmetic took 24% longer than at their best, 15% are allowed; "
+            "the processors were slow: arithmetic took 24.0% longer than at their best, 15.0% are allowed; "
             "others are at work on the host of this virtual machine, or its clock fell",
         ),
         (
