@@ -22,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -83,7 +84,8 @@ class Looks:
         except OSError:  # a processor was taken from us, or a sandbox forbids to choose one
             self._taken = {}
         finally:
-            os.sched_setaffinity(0, allowed)
+            with suppress(OSError):
+                os.sched_setaffinity(0, allowed)
 
     def slowdown(self, start: int = 0) -> float | None:
         """How much longer than at its best the arithmetic has taken since look `start`, on average over time and processors. The

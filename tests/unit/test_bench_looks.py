@@ -60,11 +60,12 @@ def test_the_best_is_that_of_all_looks_and_the_mean_that_since_the_start(moves: 
     assert found.slowdown() == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("refused", [{1}, {0, 1}], ids=["a processor that was taken away", "any"])
 def test_a_sandbox_that_forbids_to_choose_a_processor_ends_the_looks_alone(
-    moves: list[set[int]], monkeypatch: pytest.MonkeyPatch
+    refused: set[int], moves: list[set[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(pid: int, cpus: set[int]) -> None:
-        if cpus == {1}:
+        if cpus <= refused:
             raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(os, "sched_setaffinity", forbidden, raising=False)
