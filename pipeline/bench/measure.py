@@ -128,7 +128,7 @@ def _measure_group(
                     results[setting].rounds.append(run_round(each.load, setting.device, setting.scenario, method))
                 except WorkerError as error:
                     failed[setting] = blank(setting, "failed", [error.reason])
-                    if error.out_of_memory and each.with_batch is not None and setting.batch > 1:
+                    if error.out_of_memory:
                         too_large.append(each)
                     advance(due[setting] - number)
                 else:
@@ -144,10 +144,8 @@ def _measure_group(
         cells = {setting: failed.get(setting) or _cell(setting, found, looks, start) for setting, found in results.items()}
         smaller = [half for each in too_large for half in _half(each, cells[each.setting])]
     except KeyboardInterrupt:
-        so_far = [
-            _cell(setting, found, looks, start) for setting, found in results.items() if setting not in failed and found.rounds
-        ]
-        raise Interrupted([_interrupted(cell) for cell in so_far]) from None
+        left = {setting: found for setting, found in results.items() if setting not in failed and found.rounds}
+        raise Interrupted([_interrupted(_cell(setting, found, looks, start)) for setting, found in left.items()]) from None
     return list(cells.values()), smaller
 
 
@@ -164,9 +162,11 @@ def _interrupted(cell: JSON) -> JSON:
 def _half(planned: Planned, cell: JSON) -> list[Planned]:
     """The same with half the batch, where that can be made; the cell that failed tells of it."""
     batch = planned.setting.batch
+    if planned.with_batch is None or batch == 1:
+        return []
     cell["reasons"].append(tried_instead(batch))
     try:
-        return [planned.with_batch(batch // 2)] if planned.with_batch else []
+        return [planned.with_batch(batch // 2)]
     except PipelineError as unmade:
         cell["reasons"].append(without_places(f"batch {batch // 2}: {unmade.message}"))
         return []

@@ -249,7 +249,7 @@ def _files(
     with progress("export", len(possible)) as advance:
         while queue:
             each = queue.popleft()
-            batch, steps = each.setting.batch, 1
+            batch = each.setting.batch
             advance(0, cell=f"{each.setting.task}, {each.setting.runtime} {each.setting.precision}")
             found = _export(each.request, known)
             if isinstance(found, Path):
@@ -262,9 +262,9 @@ def _files(
                     if smaller.setting not in settings:
                         settings.add(smaller.setting)
                         queue.appendleft(smaller)
-                        steps = 0  # it takes the place of the one that was too large
+                        advance(0, more=1)
                 failed.append((each.setting, reason))
-            advance(steps)
+            advance(1)
     return made, failed
 
 
