@@ -107,8 +107,17 @@ def prepare(request: Request, files: Sequence[Path], names: Sequence[str], scena
     decode = subject.decode
     phases: list[Phase] = [("decode", lambda paths: [decode(path) for path in paths]), ("preprocess", subject.preprocess), *rest]
     inputs = [[files[place] for place in group] for group in groups]
-    called = [", ".join(names[place] for place in group) for group in groups]
+    called = [_batch_called([names[place] for place in group]) for group in groups]
     return Loaded(phases, inputs, called, request.batch, subject.device, load_ms)
+
+
+_MOST_NAMED = 4
+
+
+def _batch_called(names: Sequence[str]) -> str:
+    """Each image once, and not many: what went wrong comes after them, and has to be read, too."""
+    first, rest = list(dict.fromkeys(names))[:_MOST_NAMED], len(set(names)) - _MOST_NAMED
+    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
 
 
 _INNER = {"ai_edge_litert": "ai_edge_litert.interpreter"}

@@ -166,6 +166,16 @@ def test_the_record_gets_parameters_and_operations(find: Find, monkeypatch: pyte
     assert subjects.find(str(request.model.path), "detect", request.cache, Path()) == request.model
 
 
+@pytest.mark.parametrize(
+    ("photos", "batch", "told"),
+    [("ab", 1, ["a", "b"]), ("ab", 64, ["a, b"]), ("abcdef", 6, ["a, b, c, d and 2 more"]), ("abcd", 3, ["a, b, c"])],
+)
+def test_a_large_batch_is_told_by_its_first_images(find: Find, photos: str, batch: int, told: list[str]) -> None:
+    request = replace(find("classify"), batch=batch)
+    loaded = subjects.prepare(request, [Path(name) for name in photos], list(photos), "offline")
+    assert list(loaded.input_names)[: len(told)] == told
+
+
 def test_a_file_is_decoded_upright(find: Find, tmp_path: Path) -> None:
     images.save(tmp_path / "a.png", picture("wide"))
     np.testing.assert_array_equal(subjects.load(find("classify")).decode(tmp_path / "a.png"), picture("wide"))
